@@ -1,0 +1,248 @@
+"""What the rooms of the house hand one another: frozen, without behaviour, without I/O."""
+
+import enum
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+
+PersonId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""Ids are 1 to 2^63-1."""
+
+
+class Status(enum.StrEnum):
+    """Only the active are shown to anyone."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    BANNED = "banned"
+
+
+class Kind(enum.StrEnum):
+    """What one person did to another. Of like and pass the later one stands; withdrawals undo what stands."""
+
+    LIKE = "like"
+    PASS = "pass"
+    BLOCK = "block"
+    MESSAGE = "message"
+    VIEW = "view"
+    UNLIKE = "unlike"
+    UNPASS = "unpass"
+    UNBLOCK = "unblock"
+    UNMATCH = "unmatch"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """One person, with what they seek. An empty `seeks_genders` and a None bound mean no preference."""
+
+    id: PersonId
+    name: str
+    age: int | None = None
+    gender: str | None = None
+    location: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    bio: str = ""
+    interests: tuple[str, ...] = ()
+    seeks_genders: tuple[str, ...] = ()
+    seeks_min_age: int | None = None
+    seeks_max_age: int | None = None
+    seeks_max_km: float | None = None
+    status: Status = Status.ACTIVE
+    created_at: datetime
+    last_active_at: datetime | None = None
+    incarnation: int = 1
+    """Grows by one each time an erased id is used again for somebody new."""
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True):
+    actor_id: PersonId
+    target_id: PersonId
+    kind: Kind
+    occurred_at: datetime
+    event_id: str | None = None
+    slate_id: UUID | None = None
+
+
+class Relations(msgspec.Struct, frozen=True, eq=False):
+    """How one viewer stands to others, now: the part of the eligibility rules that interactions decide.
+
+    `liked` and `passed` are the viewer's standing opinions; `liked_by` and `passed_by` those of others on the viewer;
+    `blocked` holds both directions.
+    """
+
+    liked: frozenset[int] = frozenset()
+    passed: frozenset[int] = frozenset()
+    liked_by: frozenset[int] = frozenset()
+    passed_by: frozenset[int] = frozenset()
+    blocked: frozenset[int] = frozenset()
+
+    def hidden(self) -> frozenset[int]:
+        """Whom the viewer never sees: blocked either way, or having passed the viewer."""
+        return self.blocked | self.passed_by
+
+    def seen(self) -> frozenset[int]:
+        """Whom `exclude_seen` leaves out."""
+        return self.liked | self.passed
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """A request's filters. Texts are casefolded and sorted, so that equal filters are equal. An unknown value fails."""
+
+    min_age: int | None = None
+    max_age: int | None = None
+    genders: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    interests: tuple[str, ...] = ()
+    max_km: float | None = None
+    active_within_days: int | None = None
+
+
+class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    viewer_id: PersonId
+    limit: int = 20
+    exclude_seen: bool = True
+    exclude_ids: frozenset[int] = frozenset()
+    filters: Filters = Filters()
+    algorithm_version: str | None = None
+    use_cache: bool = True
+    request_id: str = ""
+
+
+class Degradation(msgspec.Struct, frozen=True):
+    """One thing that was bent so that the request could be answered."""
+
+    stage: str
+    reason: str
+    fallback: str | None
+
+
+class ExperimentArm(msgspec.Struct, frozen=True):
+    name: str
+    arm: str
+
+
+class RecommendedPerson(msgspec.Struct, frozen=True, kw_only=True):
+    id: int
+    name: str
+    age: int | None
+    gender: str | None
+    location: str | None
+    bio: str
+    interests: tuple[str, ...]
+    match_score: float
+    slot: Literal["ranked", "exploration"]
+    sources: tuple[str, ...]
+    created_at: datetime
+    last_active_at: datetime | None
+
+
+class Slate(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one request, to the letter of the interface."""
+
+    recommendations: tuple[RecommendedPerson, ...]
+    total_count: int
+    algorithm_version: str
+    bundle_version: str | None
+    experiment: ExperimentArm | None
+    ordering: Literal["score", "market", "interleaved"]
+    generation_time_ms: float
+    cached: bool
+    degraded: tuple[Degradation, ...]
+    message: str | None
+    slate_id: UUID
+    request_id: str
+
+
+class SimilarPerson(msgspec.Struct, frozen=True, kw_only=True):
+    id: int
+    name: str
+    age: int | None
+    gender: str | None
+    location: str | None
+    bio: str
+    interests: tuple[str, ...]
+    similarity: float
+    created_at: datetime
+    last_active_at: datetime | None
+
+
+class SimilarPeople(msgspec.Struct, frozen=True, kw_only=True):
+    similar: tuple[SimilarPerson, ...]
+    total_count: int
+    bundle_version: str | None
+    request_id: str
+
+
+class Impression(msgspec.Struct, frozen=True, kw_only=True):
+    """One slate as it was shown: the i-th entries of the tuples belong to position i + 1."""
+
+    slate_id: UUID
+    request_id: str
+    viewer_id: int
+    served_at: datetime
+    algorithm_version: str
+    bundle_version: str | None
+    experiment: ExperimentArm | None
+    pool_id: UUID
+    candidate_ids: tuple[int, ...]
+    scores: tuple[float, ...]
+    propensities: tuple[float, ...]
+    """Probability of having been shown at all: 1 for ranked slots, the draw's probability for exploration slots."""
+    exploration: tuple[bool, ...]
+    sources: tuple[tuple[str, ...], ...]
+    cached: bool
+    degraded: bool
+
+
+class ServedFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The features a pool was ranked on, written once a pool, so that training sees what serving saw.
+
+    `matrix` is float32, row-major, little-endian, shape (len(candidate_ids), len(names)).
+    """
+
+    pool_id: UUID
+    computed_at: datetime
+    names: tuple[str, ...]
+    candidate_ids: tuple[int, ...]
+    matrix: bytes
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """Two mutual likes, seen from one of the two."""
+
+    user_id: int
+    matched_at: datetime
+
+
+class BundleRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the bundle registry."""
+
+    version: str
+    created_at: datetime
+    metrics: dict[str, float]
+    live: bool = False
+    published_at: datetime | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One committed change as the feed brings it.
+
+    For `interaction`: `ids` are actors, `others` targets and `kinds` what they did, of equal length. For `user` and `erasure`
+    only `ids` is filled; for `bundle` none is.
+    """
+
+    position: "FeedPosition"
+    entity: Literal["user", "erasure", "interaction", "bundle", "experiment"]
+    ids: tuple[int, ...] = ()
+    others: tuple[int, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+
+
+class FeedPosition(msgspec.Struct, frozen=True, order=True):
+    """A place in the change feed. Ordered by transaction first: all of a transaction's changes become visible at once,
+    and only those below the snapshot horizon are read, so that nothing that commits late is passed over."""
+
+    xid: int = 0
+    change_id: int = 0
