@@ -1,0 +1,102 @@
+"""The fixtures that every test may ask for: real servers, started by the tests themselves."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from service.embedded import locks
+from service.embedded.lease import Lease, Options, join
+from tests.servers import (
+    PrivatePostgres,
+    PrivateValkey,
+    execute,
+    fresh_name,
+    has_database,
+    named,
+    run_home,
+    run_now,
+)
+
+TEMPLATE = "amity_template"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Lease]:
+    """The run's PostgreSQL and Valkey, shared by all xdist workers; not durable, and gone after the run."""
+    lease = join(run_home(), Options(durable=False, ephemeral=True), print)
+    yield lease
+    lease.release()
+
+
+@pytest.fixture(scope="session")
+def template_database(servers: Lease) -> str:
+    """The name of a migrated database to clone, made once in a run."""
+    from service.repositories.migrate import upgrade
+
+    descriptor = locks.take(run_home() / "template.lock", exclusive=True, timeout_s=120)
+    try:
+        if not run_now(has_database(servers.database_url, TEMPLATE)):
+            making = fresh_name("making")
+            run_now(execute(servers.database_url, [f"CREATE DATABASE {making}"]))
+            run_now(upgrade(named(servers.database_url, making)))
+            run_now(execute(servers.database_url, [f"ALTER DATABASE {making} RENAME TO {TEMPLATE}"]))
+    finally:
+        os.close(descriptor)
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(servers: Lease, template_database: str) -> Iterator[str]:
+    """A migrated, empty database of the test's own, cloned from the template."""
+    name = fresh_name("test")
+    run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {template_database}"]))
+    yield named(servers.database_url, name)
+    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
+
+
+@pytest.fixture
+def empty_database_url(servers: Lease) -> Iterator[str]:
+    """A database of the test's own without any tables."""
+    name = fresh_name("empty")
+    run_now(execute(servers.database_url, [f"CREATE DATABASE {name}"]))
+    yield named(servers.database_url, name)
+    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
+
+
+@pytest.fixture(scope="session")
+def worker_valkey(servers: Lease) -> Iterator[PrivateValkey]:
+    """A Valkey for each xdist worker: pub/sub is not parted by logical database, so workers cannot share one."""
+    with PrivateValkey() as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def redis_url(worker_valkey: PrivateValkey) -> str:
+    """An empty Valkey that no other test uses at the same time."""
+    client = redis.Redis.from_url(worker_valkey.url)
+    client.flushall()
+    client.config_resetstat()
+    client.close()
+    return worker_valkey.url
+
+
+@pytest.fixture
+def second_redis_url(redis_url: str) -> str:
+    """Another logical database of the same Valkey, empty too."""
+    return redis_url.replace("db=0", "db=1")
+
+
+@pytest.fixture
+def private_valkey(servers: Lease) -> Iterator[PrivateValkey]:
+    """A Valkey that the test may kill, pause and start again."""
+    with PrivateValkey() as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def private_postgres(servers: Lease) -> Iterator[PrivatePostgres]:
+    """A PostgreSQL, not migrated, that the test may kill, pause and start again."""
+    with PrivatePostgres() as postgres:
+        yield postgres
