@@ -1,0 +1,57 @@
+# run, test, check, bench: each sets up what it needs in .venv, with pip, from the lock files.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# --no-compile: modules are compiled when first imported, which saves about 15 s of a first start.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
+PROJECT := pyproject.toml rankers/pyproject.toml
+
+.PHONY: run test check bench format lock clean
+.DEFAULT_GOAL := run
+
+run: .venv/.run
+	@exec $(BIN)/amity up
+
+test: .venv/.dev
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Amity needs Python 3.11 or later; name one with make PYTHON=/path/to/python3")'
+	@echo "Creating .venv"
+	@$(PYTHON) -m venv .venv
+
+.venv/.run: requirements.lock $(PROJECT) | .venv/bin/python
+	@echo "Installing Amity and its libraries (about a minute, once)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e rankers -e .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.run
+	@echo "Installing the tools for tests and checks"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Needs `uv` on the PATH. The lock files name no index and hold the hashes of every platform's wheels.
+lock:
+	@printf './rankers\nhatchling\neditables\n' > .lock.in
+	uv pip compile pyproject.toml .lock.in $(LOCK) -o requirements.lock
+	uv pip compile pyproject.toml .lock.in --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+	@rm .lock.in
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package amity-rankers
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
