@@ -6,6 +6,7 @@ no user is left, also when users were killed. When the keeper itself is killed, 
 Only the standard library is imported, so that it is there in 40 ms and small.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from typing import Any
 from service.embedded import identity, locks
 from service.embedded.places import Home, PlaceUnusable, addresses, make_private, socket_folder
 from service.embedded.postgres import Postgres
-from service.embedded.program import StartFailed
+from service.embedded.program import START_LIMIT_S, StartFailed
 from service.embedded.valkey import Valkey
 
 POLL_S = 0.1
@@ -51,6 +52,7 @@ class Keeper:
         self._home = Home(Path(order.home))
         self._sockets = socket_folder(self._home.path)
         self._users = locks.open_lock(self._home.users_lock)
+        self._sockets_lock: int | None = None
         self._stopping = False
         self._reporting = True
         self._deaths: dict[str, list[float]] = {}
@@ -65,7 +67,7 @@ class Keeper:
             while not self._stopping and not self._nobody_left():
                 self._revive()
                 time.sleep(POLL_S)
-        except (StartFailed, PlaceUnusable, OSError) as error:
+        except (StartFailed, PlaceUnusable, locks.LockTimeout, OSError) as error:
             self._say("failed", str(error))
         finally:
             self._end()
@@ -75,8 +77,7 @@ class Keeper:
 
     def _nobody_left(self) -> bool:
         """Also when the home was removed under us: then nobody can join any more."""
-        gone = not locks.still_names(self._home.users_lock, self._users)
-        return gone or locks.try_lock(self._users, exclusive=True)
+        return not self._names_home() or locks.try_lock(self._users, exclusive=True)
 
     def _start(self) -> None:
         began = time.monotonic()
@@ -96,12 +97,20 @@ class Keeper:
     def _prepare(self) -> tuple[Postgres | Valkey, ...]:
         installed = Path(self._order.postgres_folder)
         who = identity.choose(installed / "bin" / "postgres", namespaces=self._order.namespaces)
-        make_private(self._sockets, owners=(os.geteuid(), who.owner))
-        identity.give(self._sockets, who)
+        self._hold_sockets(who)
         if who.kind == "setuid" and not identity.runs(who, installed / "bin" / "postgres"):
             installed = identity.readable_copy(installed, self._copy)
         postgres = Postgres(self._home, self._sockets, installed / "bin", who, durable=self._order.durable)
         return postgres, Valkey(self._home, self._sockets, Path(self._order.valkey_server))
+
+    def _hold_sockets(self, who: identity.Identity) -> None:
+        """Make the folder of the sockets ours; a keeper whose home was removed may still be leaving it."""
+        owners = (os.geteuid(), who.owner)
+        while self._sockets_lock is None:
+            make_private(self._sockets, owners=owners)
+            with contextlib.suppress(FileNotFoundError):  # it was removed by the one who left: once more
+                self._sockets_lock = locks.take_folder(self._sockets, timeout_s=START_LIMIT_S)
+        identity.give(self._sockets, who)
 
     @property
     def _copy(self) -> Path:
@@ -120,14 +129,21 @@ class Keeper:
                 server.wait_ready(self._progress)
 
     def _end(self) -> None:
-        self._home.state.unlink(missing_ok=True)
+        """Everything stops before anything is removed, and the home goes last: until then nobody else can begin."""
+        if self._names_home():
+            self._home.state.unlink(missing_ok=True)
         for server in self._servers:
             server.stop()
-        shutil.rmtree(self._copy, ignore_errors=True)
-        if self._sockets.parent != self._home.run:
+        if self._sockets_lock is not None and locks.still_names(self._sockets, self._sockets_lock):
+            shutil.rmtree(self._copy, ignore_errors=True)
             shutil.rmtree(self._sockets, ignore_errors=True)
-        if self._order.ephemeral:
-            shutil.rmtree(self._home.path, ignore_errors=True)
+        if self._order.ephemeral and self._names_home():
+            leaving = self._home.path.with_name(f"{self._home.path.name}.{os.getpid()}")
+            self._home.path.rename(leaving)  # at once, so that who joins now begins anew
+            shutil.rmtree(leaving, ignore_errors=True)
+
+    def _names_home(self) -> bool:
+        return locks.still_names(self._home.users_lock, self._users)
 
     def _progress(self, line: str) -> None:
         self._say("progress", line)

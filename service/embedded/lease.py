@@ -21,10 +21,11 @@ import msgspec
 from service.embedded import binaries, locks
 from service.embedded.keeper import Order
 from service.embedded.places import Addresses, Home
-from service.embedded.program import START_LIMIT_S, Report
+from service.embedded.program import START_LIMIT_S, Report, with_tail
 from service.errors import EmbeddedServerError
 
 WATCH_S = 0.5
+RETRY_S = 5.0
 LEAVE_LIMIT_S = 75.0  # a fast shutdown that writes 128 MB to a slow disk
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,12 +63,14 @@ class Lease:
         self._watcher.start()
 
     def _watch(self) -> None:
-        while not self._released.wait(WATCH_S):
+        pause_s = WATCH_S
+        while not self._released.wait(pause_s):
+            pause_s = WATCH_S
             if locks.is_free(self._home.keeper_lock):
                 try:
                     _ensure_keeper(self._home, self._options, _silent)
                 except EmbeddedServerError:
-                    return  # its reason is in keeper.log; the users see the servers away
+                    pause_s = RETRY_S  # the reason is in keeper.log; the users see the servers away meanwhile
 
     def release(self, report: Report = _silent) -> None:
         """Leave; the last to do so waits until both servers have stopped. Does nothing the second time."""
@@ -129,12 +132,13 @@ def _ensure_keeper(home: Home, options: Options, report: Report) -> Addresses:
             try:
                 if locks.try_lock(mine, exclusive=True):
                     return _start_keeper(home, options, mine, report)
+                kept = not locks.try_lock(mine, exclusive=False)  # else it was only somebody who looked
             finally:
                 os.close(mine)
-            found = Addresses.read(home.state)
+            found = Addresses.read(home.state) if kept else None
             if found is not None:
                 return found
-            time.sleep(locks.POLL_S)  # it was started by somebody who died since, or is stopping
+            time.sleep(locks.POLL_S)  # the keeper was started by somebody who died since, or is stopping
         raise EmbeddedServerError(f"the keeper of {home.path} does not answer; see {home.log('keeper')}")
     finally:
         os.close(start)
@@ -167,7 +171,7 @@ def _start_keeper(home: Home, options: Options, keeper_lock: int, report: Report
             if said["kind"] == "failed":
                 raise EmbeddedServerError(said["value"])
             report(said["value"])
-    raise EmbeddedServerError(f"the keeper of {home.path} ended early; see {home.log('keeper')}")
+    raise EmbeddedServerError(with_tail(f"the keeper of {home.path} ended early", home.log("keeper")))
 
 
 def _launch(home: Home, order: Order, writer: int) -> None:
@@ -185,7 +189,7 @@ def _launch(home: Home, order: Order, writer: int) -> None:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        raise EmbeddedServerError(f"the keeper cannot be started: {error}; see {home.log('keeper')}") from error
+        raise EmbeddedServerError(with_tail(f"the keeper cannot be started: {error}", home.log("keeper"))) from error
     finally:
         os.close(log)
 

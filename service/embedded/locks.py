@@ -46,6 +46,22 @@ def take(path: Path, *, exclusive: bool, timeout_s: float) -> int:
         time.sleep(POLL_S)
 
 
+def take_folder(path: Path, *, timeout_s: float) -> int:
+    """A descriptor that holds the folder itself, exclusively; raises LockTimeout, or FileNotFoundError where it is missing.
+
+    systemd-tmpfiles, which empties /tmp of what is old, leaves locked folders alone.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if try_lock(descriptor, exclusive=True) and still_names(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+        if time.monotonic() > end:
+            raise LockTimeout(f"{path} was held by another process for {timeout_s:.0f} s")
+        time.sleep(POLL_S)
+
+
 def still_names(path: Path, descriptor: int) -> bool:
     """Whether the path still leads to the file behind the descriptor."""
     try:

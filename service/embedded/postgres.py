@@ -27,6 +27,7 @@ class Postgres:
         self._program = Program(self.name, home, identity, pid_file=home.data / "postmaster.pid", leftovers=leftovers)
 
     def start(self, report: Report) -> None:
+        self._program.wait_for_predecessor()
         if not (self._home.data / "PG_VERSION").exists():
             report(f"creating a PostgreSQL database in {self._home.data}")
             self._create()
@@ -106,5 +107,5 @@ class Postgres:
 
     def stop(self) -> None:
         """Fast shutdown, which leaves nothing to recover; immediate where there is nothing to keep."""
-        gently = ((signal.SIGINT, 60.0),) if self._durable else ()
+        gently = ((signal.SIGINT, 60.0),) if self._durable and self._home.data.exists() else ()
         self._program.finish((*gently, (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)))

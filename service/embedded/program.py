@@ -13,6 +13,7 @@ from service.embedded.identity import Identity
 from service.embedded.places import Home
 
 START_LIMIT_S = 300.0  # replaying 2 GB of write-ahead log after a kill takes a minute on a slow disk
+PREDECESSOR_LIMIT_S = 5.0  # PostgreSQL itself gives its children 5 s before it kills them
 POLL_S = 0.005
 Report = Callable[[str], None]
 
@@ -21,8 +22,13 @@ class StartFailed(Exception):
     """A server did not start: one line, and the end of its log."""
 
     def __init__(self, line: str, log: Path | None = None) -> None:
-        tail = "" if log is None or not log.exists() else log.read_text(errors="replace")[-2000:].strip()
-        super().__init__(f"{line}\n{tail}" if tail else line)
+        super().__init__(line if log is None else with_tail(line, log))
+
+
+def with_tail(line: str, log: Path) -> str:
+    """The line, and the end of the log below it."""
+    tail = log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
+    return f"{line}\n{tail}" if tail else line
 
 
 class Program:
@@ -54,19 +60,39 @@ class Program:
             os.close(hold)
         return self.process
 
-    def _alone(self) -> int:
-        """The server's lock, which is free at once unless a predecessor is still dying (or, on macOS, was orphaned)."""
-        for grace_s, harder in ((5.0, signal.SIGQUIT), (5.0, signal.SIGKILL), (5.0, None)):
-            with contextlib.suppress(locks.LockTimeout):  # then harder, and the last time we give up
-                return locks.take(self.home.server_lock(self.name), exclusive=True, timeout_s=grace_s)
-            if harder is not None:
-                self._signal_predecessor(harder)
-        raise StartFailed(f"an earlier {self.name} of {self.home.path} still runs and does not stop")
+    def wait_for_predecessor(self) -> None:
+        """Return when nothing of an earlier server of this home lives."""
+        os.close(self._alone())
 
-    def _signal_predecessor(self, number: signal.Signals) -> None:
-        # Its lock is held, so that something of it lives; its pid is not taken from a machine that has been rebooted.
-        with contextlib.suppress(OSError, ValueError, IndexError):  # it ended meanwhile, or had not written its pid
-            os.kill(int(self.pid_file.read_text().splitlines()[0]), number)
+    def _alone(self) -> int:
+        """The server's lock, free at once unless a predecessor is still dying, hangs, or was orphaned on macOS."""
+        lock = self.home.server_lock(self.name)
+        for harder in (signal.SIGQUIT, signal.SIGKILL):
+            with contextlib.suppress(locks.LockTimeout):  # then harder
+                return locks.take(lock, exclusive=True, timeout_s=PREDECESSOR_LIMIT_S)
+            for pid in self._holders():
+                with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                    os.kill(pid, harder)
+        try:
+            return locks.take(lock, exclusive=True, timeout_s=PREDECESSOR_LIMIT_S)
+        except locks.LockTimeout as error:
+            raise StartFailed(f"an earlier {self.name} of {self.home.path} does not stop") from error
+
+    def _holders(self) -> list[int]:
+        """The processes that keep the lock: by their open files or, where there is no /proc, by the pid file.
+
+        A pid file alone may name a stranger after a restart of the machine; a held lock says that it does not.
+        """
+        lock = self.home.server_lock(self.name).stat()
+        found = set()
+        for opened in Path("/proc").glob("[0-9]*/fd/*"):
+            with contextlib.suppress(OSError):  # not ours to look at, or closed meanwhile
+                if os.path.samestat(opened.stat(), lock):
+                    found.add(int(opened.parts[2]))
+        if not found:
+            with contextlib.suppress(OSError, ValueError, IndexError):  # not written yet
+                found.add(int(self.pid_file.read_text().splitlines()[0]))
+        return sorted(found - {os.getpid()})
 
     @property
     def pid(self) -> int:
