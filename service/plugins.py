@@ -1,0 +1,279 @@
+"""Rankers and candidate sources that installed distributions register as entry points: found, checked, made ready.
+
+What operators named must work, or the service does not start: the default and the fallback ranker, and each name in
+AMITY_RANKERS and AMITY_SOURCES. Any other plug-in that breaks its contract is left out, with the reason in `problems`.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+import numpy as np
+from amity_rankers.contract import CONTRACT_VERSION, CandidateSource, Ranker, RankerFactory
+
+from service.artifacts.bundle import Bundle, RankerEntry
+from service.artifacts.store import BundleWriter
+from service.errors import BundleInvalid, PluginBroken
+from service.settings import Settings, variable
+
+RANKERS = "amity.rankers"
+SOURCES = "amity.sources"
+OWN_RANKERS = "amity-rankers"
+"""The distribution whose light rankers are trusted not to hang, and so run without a thread."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""Names and versions become parts of cache keys, URLs and metric labels."""
+_ARRAY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""No dot, so that `rankers.<name>.<array>` reads one way only, though a ranker may be called `v1.2`."""
+
+T = TypeVar("T")
+
+
+class EntryPoint(Protocol):
+    """The part of importlib.metadata.EntryPoint that is used here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def dist(self) -> Any: ...
+    def load(self) -> Any: ...
+
+
+EntryPoints = Callable[[str], Iterable[EntryPoint]]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A plug-in that is installed and not used, and why."""
+
+    group: str
+    name: str
+    distributions: tuple[str, ...]
+    reason: str
+
+
+class InstalledRanker(msgspec.Struct, frozen=True, eq=False):
+    name: str
+    factory: RankerFactory
+    distribution: str
+    distribution_version: str
+
+    @property
+    def inline(self) -> bool:
+        """Whether it may score on the event loop: light, and our own, since a third party's could hang there."""
+        return self.distribution == OWN_RANKERS and self.factory.light
+
+
+class InstalledSource(msgspec.Struct, frozen=True, eq=False):
+    name: str
+    source: CandidateSource
+    distribution: str
+    distribution_version: str
+
+
+class Installed(msgspec.Struct, Generic[T], frozen=True, eq=False):
+    """The usable plug-ins of one group by name, in the order of their names, and those that are not usable."""
+
+    by_name: dict[str, T]
+    problems: tuple[Problem, ...]
+
+
+class LoadedRanker(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """A ranker as it stands with one bundle: `ranker` is None exactly when `problem` says why it cannot score."""
+
+    name: str
+    version: str
+    distribution: str
+    distribution_version: str
+    required_features: tuple[str, ...]
+    needs_bundle: bool
+    inline: bool
+    ranker: Ranker | None
+    problem: str | None = None
+
+
+def registered(group: str) -> Iterable[EntryPoint]:
+    """The entry points of a group in this environment."""
+    return metadata.entry_points(group=group)
+
+
+def load_rankers(
+    settings: Settings, known_features: Collection[str], entry_points: EntryPoints = registered
+) -> Installed[InstalledRanker]:
+    """Rankers to serve with. The default and the fallback are always among them; PluginBroken when they cannot be."""
+    needed = {
+        settings.default_ranker: variable("default_ranker"),
+        settings.fallback_ranker: variable("fallback_ranker"),
+    }
+
+    def build(name: str, made: Any, origin: tuple[str, str]) -> InstalledRanker:
+        _check_factory(made, known_features)
+        if name == settings.fallback_ranker and made.needs_bundle:
+            raise PluginBroken("needs a bundle, and the fallback has to work without one")
+        return InstalledRanker(name, made, *origin)
+
+    return _load(RANKERS, _listed(settings.rankers), needed, build, entry_points)
+
+
+def load_sources(settings: Settings, entry_points: EntryPoints = registered) -> Installed[InstalledSource]:
+    """Candidate sources to retrieve with."""
+
+    def build(name: str, made: Any, origin: tuple[str, str]) -> InstalledSource:
+        _check_common(made, ("find",))
+        return InstalledSource(name, made, *origin)
+
+    return _load(SOURCES, _listed(settings.sources), {}, build, entry_points)
+
+
+def instantiate(installed: Installed[InstalledRanker], bundle: Bundle | None) -> dict[str, LoadedRanker]:
+    """Every installed ranker, loaded from `bundle`; without one, those that need none. Raises nothing."""
+    return {name: _instantiate(ranker, bundle) for name, ranker in installed.by_name.items()}
+
+
+def add_ranker(writer: BundleWriter, installed: InstalledRanker, ranker: Ranker) -> RankerEntry:
+    """Write a trained ranker's arrays into a bundle; gives its entry for the manifest.
+
+    Raises PluginBroken when what it dumps is not plain arrays, or when it cannot load what it has dumped.
+    """
+    factory = installed.factory
+    with _foreign(f"ranker {installed.name!r}"):
+        arrays = {name: np.asarray(values) for name, values in factory.dump(ranker).items()}
+        for name, values in arrays.items():
+            if not _ARRAY_NAME.fullmatch(name) or values.dtype.kind not in "biuf":
+                raise PluginBroken(
+                    f"ranker {installed.name!r} dumps {name!r} of dtype {values.dtype}: not a plain array"
+                )
+        factory.load(arrays)
+    for name, values in arrays.items():
+        writer.array(f"{_prefix(installed.name)}{name}", values)
+    return RankerEntry(factory.version, tuple(factory.required_features), installed.distribution)
+
+
+def _load(
+    group: str,
+    listed: tuple[str, ...],
+    needed: dict[str, str],
+    build: Callable[[str, Any, tuple[str, str]], T],
+    entry_points: EntryPoints,
+) -> Installed[T]:
+    found: dict[str, list[EntryPoint]] = defaultdict(list)
+    for point in entry_points(group):
+        found[point.name].append(point)
+    by_setting = dict.fromkeys(listed, variable(group.removeprefix("amity."))) | needed
+    by_name: dict[str, T] = {}
+    problems: list[Problem] = []
+    for name in sorted({*found, *by_setting}):
+        if listed and name not in by_setting:
+            continue
+        try:
+            by_name[name] = _build(name, found[name], build)
+        except PluginBroken as exc:
+            if name in by_setting:
+                others = ", ".join(sorted(other for other in found if found[other])) or "none"
+                raise PluginBroken(f"{by_setting[name]} names {name!r}: {exc} (registered: {others})") from exc
+            problems.append(Problem(group, name, tuple(" ".join(_origin(point)) for point in found[name]), str(exc)))
+    return Installed(by_name, tuple(problems))
+
+
+def _build(name: str, points: list[EntryPoint], build: Callable[[str, Any, tuple[str, str]], T]) -> T:
+    if not points:
+        raise PluginBroken("no installed distribution registers it")
+    if not _NAME.fullmatch(name):
+        raise PluginBroken("a name has up to 64 letters, digits, dots, dashes and underscores")
+    if len(points) > 1:
+        raise PluginBroken(f"registered by {' and by '.join(sorted(' '.join(_origin(point)) for point in points))}")
+    with _foreign(f"{points[0].value} cannot be loaded"):
+        return build(name, points[0].load()(), _origin(points[0]))
+
+
+def _origin(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution that brings a plug-in."""
+    return ("unknown", "unknown") if point.dist is None else (str(point.dist.name), str(point.dist.version))
+
+
+def _listed(setting: str) -> tuple[str, ...]:
+    return tuple(filter(None, (name.strip() for name in setting.split(","))))
+
+
+@contextmanager
+def _foreign(what: str) -> Iterator[None]:
+    """Code of others at work: all it raises becomes PluginBroken, for it must not take the service down with it."""
+    try:
+        yield
+    except PluginBroken:
+        raise
+    except Exception as exc:
+        raise PluginBroken(f"{what}: {type(exc).__name__}: {exc}") from exc
+
+
+def _check_common(plugin: Any, methods: tuple[str, ...]) -> None:
+    contract = getattr(plugin, "contract_version", None)
+    if contract != CONTRACT_VERSION:
+        raise PluginBroken(f"is written for contract {contract}, and this release has contract {CONTRACT_VERSION}")
+    version = getattr(plugin, "version", None)
+    if not isinstance(version, str) or not _NAME.fullmatch(version):
+        raise PluginBroken(f"its version {version!r} is not up to 64 letters, digits, dots, dashes and underscores")
+    for method in methods:
+        if not callable(getattr(plugin, method, None)):
+            raise PluginBroken(f"has no method {method!r}")
+
+
+def _check_factory(factory: Any, known_features: Collection[str]) -> None:
+    _check_common(factory, ("train", "dump", "load"))
+    for flag in ("needs_bundle", "light"):
+        if not isinstance(getattr(factory, flag, None), bool):
+            raise PluginBroken(f"its {flag!r} is not True or False")
+    names = getattr(factory, "required_features", None)
+    if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
+        raise PluginBroken("its 'required_features' is not a tuple of at least one name")
+    if len(set(names)) < len(names):
+        raise PluginBroken("it requires a feature twice")
+    if unknown := [name for name in names if name not in known_features]:
+        raise PluginBroken(f"it requires features that do not exist: {', '.join(unknown)}")
+
+
+def _instantiate(installed: InstalledRanker, bundle: Bundle | None) -> LoadedRanker:
+    factory = installed.factory
+    ranker: Ranker | None = None
+    problem: str | None = None
+    try:
+        arrays = _arrays(installed, bundle) if factory.needs_bundle else {}
+        with _foreign("cannot be loaded"):
+            ranker = factory.load(arrays)
+    except (PluginBroken, BundleInvalid) as exc:
+        problem = str(exc)
+    return LoadedRanker(
+        name=installed.name,
+        version=factory.version,
+        distribution=installed.distribution,
+        distribution_version=installed.distribution_version,
+        required_features=factory.required_features,
+        needs_bundle=factory.needs_bundle,
+        inline=installed.inline,
+        ranker=ranker,
+        problem=problem,
+    )
+
+
+def _arrays(installed: InstalledRanker, bundle: Bundle | None) -> Mapping[str, Any]:
+    """A ranker's own arrays out of a bundle. Raises BundleInvalid when they are not there or are another ranker's."""
+    if bundle is None:
+        raise BundleInvalid("no bundle is live")
+    entry = bundle.manifest.rankers.get(installed.name)
+    if entry is None:
+        raise BundleInvalid(f"bundle {bundle.version} holds no ranker {installed.name!r}")
+    if entry.distribution != installed.distribution:
+        raise BundleInvalid(f"bundle {bundle.version} was trained with the {installed.name!r} of {entry.distribution}")
+    if entry.required_features != installed.factory.required_features:
+        raise BundleInvalid(f"bundle {bundle.version} was trained for other features than {installed.name!r} requires")
+    prefix = _prefix(installed.name)
+    own = (name for name in bundle.names(prefix) if _ARRAY_NAME.fullmatch(name.removeprefix(prefix)))
+    return {name.removeprefix(prefix): bundle.array(name) for name in own}
+
+
+def _prefix(name: str) -> str:
+    return f"rankers.{name}."
