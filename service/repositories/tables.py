@@ -70,7 +70,14 @@ interactions = Table(
     Column("slate_id", UUID(as_uuid=True)),
     Column("recorded_at", Instant, nullable=False, server_default=func.now()),
     CheckConstraint("actor_id <> target_id", name="interactions_two_people"),
-    Index("interactions_received", "target_id", "family", "actor_id", postgresql_where=text("family in (1, 2)")),
+    Index(
+        "interactions_received",
+        "target_id",
+        "family",
+        "actor_id",
+        postgresql_where=text("family in (1, 2)"),
+        postgresql_include=["kind"],  # so that a popular person's thousands of admirers are read from the index alone
+    ),
 )
 
 matches = Table(
@@ -114,6 +121,7 @@ served_features = Table(
     Column("names", ARRAY(Text), nullable=False),
     Column("candidate_ids", ARRAY(BigInteger), nullable=False),
     Column("matrix", LargeBinary, nullable=False),
+    Index("served_features_by_pool", "pool_id"),
     postgresql_partition_by="RANGE (computed_at)",
 )
 

@@ -1,0 +1,45 @@
+"""Alembic's environment. `service.repositories.migrate` hands over its connection; the `alembic` command, for those who
+write migrations, opens one to AMITY_DATABASE_URL."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection
+
+from service import settings
+from service.repositories.database import Database
+from service.repositories.tables import metadata
+
+
+def is_ours(_object: object, name: str | None, type_: str, _reflected: bool, _compare_to: object) -> bool:
+    """Whether autogenerate looks at it: partitions are made and dropped while serving."""
+    return not (type_ == "table" and name is not None and name.startswith(("impressions_", "served_features_")))
+
+
+def run(connection: Connection) -> None:
+    """Apply the migrations in the transaction of the connection."""
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_object=is_ours,
+        compare_server_default=True,
+        on_version_apply=context.config.attributes.get("on_version_apply"),
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_alone() -> None:
+    database = Database(settings.load().database_url, pool_size=1, timeout_s=None)
+    try:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(run)
+    finally:
+        await database.close()
+
+
+given = context.config.attributes.get("connection")
+if given is None:
+    asyncio.run(run_alone())
+else:
+    run(given)

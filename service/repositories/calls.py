@@ -1,0 +1,62 @@
+"""How every repository talks to PostgreSQL: a session a call, one retry on a stale connection, errors translated."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from service.errors import DatabaseUnavailable
+from service.repositories.failures import DRIVER_ERRORS, is_stale, translated
+
+T = TypeVar("T")
+Sessions = async_sessionmaker[AsyncSession]
+Work = Callable[[AsyncSession], Awaitable[T]]
+
+LONG_S = 3600.0
+"""Bound on one bulk statement, s, where the timeout of ordinary ones is too short."""
+
+
+async def read(sessions: Sessions, work: Work[T]) -> T:
+    """Run reading work in autocommit, which saves the round trips of BEGIN and ROLLBACK: each statement has its snapshot."""
+    with translated():
+        return await _twice(_read_once, sessions, work)
+
+
+async def write(sessions: Sessions, work: Work[T]) -> T:
+    """Run work in one transaction. A commit whose answer was lost is not tried again: it may have happened."""
+    with translated():
+        return await _twice(_write_once, sessions, work)
+
+
+async def driver(session: AsyncSession) -> Any:
+    """The asyncpg connection under a session, inside the session's transaction, for COPY."""
+    connection = await session.connection()
+    await connection.exec_driver_sql("select 1")  # makes SQLAlchemy send its BEGIN, which it puts off until a statement
+    return (await connection.get_raw_connection()).driver_connection
+
+
+async def _twice(once: Callable[[Sessions, Work[T]], Awaitable[T]], sessions: Sessions, work: Work[T]) -> T:
+    """After a restart of PostgreSQL every pooled connection is dead; SQLAlchemy drops them all at the first one found."""
+    try:
+        return await once(sessions, work)
+    except DRIVER_ERRORS as exc:
+        if not is_stale(exc):
+            raise
+    return await once(sessions, work)
+
+
+async def _read_once(sessions: Sessions, work: Work[T]) -> T:
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        return await work(session)
+
+
+async def _write_once(sessions: Sessions, work: Work[T]) -> T:
+    async with sessions() as session:
+        result = await work(session)
+        try:
+            await session.commit()
+        except DRIVER_ERRORS as exc:
+            message = "The connection was lost while committing; whether it was stored is not known"
+            raise DatabaseUnavailable(message) from exc
+        return result
