@@ -84,6 +84,7 @@ class Postgres:
             # synchronous_commit stays on: without fsync it costs one write(), and a killed server loses no commit.
             off = ("fsync", "full_page_writes", "autovacuum")
             settings |= dict.fromkeys(off, "off")
+            settings["max_wal_size"] = "256MB"
             # In files of the home, so that nothing stays in /dev/shm after a kill.
             settings["dynamic_shared_memory_type"] = "mmap"
         return settings
