@@ -1,0 +1,110 @@
+"""How interactions change what stands between two people: the rules, without I/O.
+
+One opinion (like, pass or their withdrawal) and one block stand from each person on each other. Messages and views are
+events; they never replace one another.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from service.domain import Interaction, Kind
+
+OPINION, BLOCK, MESSAGE, VIEW = 1, 2, 3, 4
+
+FAMILY: dict[Kind, int] = {
+    Kind.LIKE: OPINION,
+    Kind.PASS: OPINION,
+    Kind.UNLIKE: OPINION,
+    Kind.UNPASS: OPINION,
+    Kind.UNMATCH: OPINION,
+    Kind.BLOCK: BLOCK,
+    Kind.UNBLOCK: BLOCK,
+    Kind.MESSAGE: MESSAGE,
+    Kind.VIEW: VIEW,
+}
+
+WITHDRAWS: dict[Kind, frozenset[Kind]] = {
+    Kind.UNLIKE: frozenset({Kind.LIKE}),
+    Kind.UNPASS: frozenset({Kind.PASS, Kind.UNMATCH}),
+    Kind.UNBLOCK: frozenset({Kind.BLOCK}),
+}
+"""What a withdrawal undoes. `unmatch` leaves a standing opinion that counts as a pass, so `unpass` lifts it."""
+
+
+class Standing(NamedTuple):
+    """What stands from one person on another in one family."""
+
+    kind: Kind
+    occurred_at: datetime
+
+
+Pair = tuple[int, int]
+"""Two ids, the lower first: a match has no direction."""
+
+Place = tuple[int, int, int]
+"""Actor, target and family: at most one Standing each."""
+
+
+def pair(one_id: int, other_id: int) -> Pair:
+    return (one_id, other_id) if one_id < other_id else (other_id, one_id)
+
+
+class Ledger:
+    """What stands among some people, and what becomes of it as interactions are applied one after another."""
+
+    def __init__(self, standing: Mapping[Place, Standing], matches: Mapping[Pair, datetime]) -> None:
+        self._standing = dict(standing)
+        self._matches = dict(matches)
+        self._before = dict(matches)
+        self.written: dict[Place, Interaction] = {}
+        """The last interaction applied at each place: the rows to write."""
+
+    def apply(self, given: Interaction) -> bool:
+        """Apply one opinion or block; False when it changes nothing: repeated, outdated, or nothing to withdraw."""
+        place = (given.actor_id, given.target_id, FAMILY[given.kind])
+        before = self._standing.get(place)
+        if before is not None and given.occurred_at < before.occurred_at:
+            return False
+        changes = self._changes(given, None if before is None else before.kind)
+        if changes:
+            self._standing[place] = Standing(given.kind, given.occurred_at)
+            self.written[place] = given
+        self._settle(given)
+        return changes
+
+    def made(self) -> dict[Pair, datetime]:
+        """Matches that are there now and were not, or are newer: those to insert."""
+        return {people: at for people, at in self._matches.items() if self._before.get(people) != at}
+
+    def ended(self) -> list[Pair]:
+        """Matches that were there and are not: those to delete."""
+        return [people for people in self._before if people not in self._matches]
+
+    def _changes(self, given: Interaction, before: Kind | None) -> bool:
+        if given.kind is Kind.UNMATCH:
+            return pair(given.actor_id, given.target_id) in self._matches
+        if given.kind in WITHDRAWS:
+            return before in WITHDRAWS[given.kind]
+        return given.kind is not before
+
+    def _settle(self, given: Interaction) -> None:
+        """Two standing likes without a block are a match from the like that completes them; anything less ends it.
+
+        Only a like makes one: lifting a block does not bring back a match that it ended.
+        """
+        people = pair(given.actor_id, given.target_id)
+        if not self._mutual(*people):
+            self._matches.pop(people, None)
+        elif given.kind is Kind.LIKE and people not in self._matches:
+            other = self._standing[(given.target_id, given.actor_id, OPINION)]
+            self._matches[people] = max(given.occurred_at, other.occurred_at)
+
+    def _mutual(self, low: int, high: int) -> bool:
+        directions = ((low, high), (high, low))
+        liked = all(self._stands(*direction, OPINION, Kind.LIKE) for direction in directions)
+        return liked and not any(self._stands(*direction, BLOCK, Kind.BLOCK) for direction in directions)
+
+    def _stands(self, actor_id: int, target_id: int, family: int, kind: Kind) -> bool:
+        standing = self._standing.get((actor_id, target_id, family))
+        return standing is not None and standing.kind is kind
