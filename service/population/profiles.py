@@ -1,0 +1,40 @@
+"""Profiles of everyone, as bytes that are decoded when somebody is looked at, and those that changed since, decoded."""
+
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain import Profile
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Profile)
+
+
+class ProfileBytes:
+    """Profiles one after another in MessagePack: the i-th is `data[offsets[i]:offsets[i + 1]]`, offsets int64 (n + 1,).
+
+    About 250 bytes a person, mapped from a bundle or held in memory; decoding one takes about 3 µs.
+    """
+
+    def __init__(self, offsets: NDArray[np.int64], data: bytes | memoryview) -> None:
+        self.offsets = offsets
+        self.data = memoryview(data)
+
+    @classmethod
+    def of(cls, encoded: Iterable[bytes]) -> "ProfileBytes":
+        parts = list(encoded)
+        offsets = np.zeros(len(parts) + 1, np.int64)
+        np.cumsum([len(part) for part in parts], out=offsets[1:])
+        return cls(offsets, b"".join(parts))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def get(self, row: int) -> Profile:
+        return _decoder.decode(self.data[int(self.offsets[row]) : int(self.offsets[row + 1])])
+
+
+def encode(profile: Profile) -> bytes:
+    return _encoder.encode(profile)
