@@ -153,10 +153,10 @@ class Users:
 
     async def _rows(self, statement: Select[Any]) -> Sequence[Any]:
         async def work(session: AsyncSession) -> Sequence[Any]:
-            return (await session.execute(statement)).all()
+            rows: Sequence[Any] = (await session.execute(statement)).all()
+            return rows
 
-        rows: Sequence[Any] = await read(self._sessions, work)
-        return rows
+        return await read(self._sessions, work)
 
 
 def _profile(row: Any) -> Profile:

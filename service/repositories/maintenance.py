@@ -1,0 +1,39 @@
+"""The hourly housekeeping of the database, by whichever replica comes first."""
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.repositories import partitions
+from service.repositories.calls import Sessions, write
+from service.repositories.changes import prune
+from service.repositories.locks import MAINTENANCE, try_lock
+
+
+class Maintained(msgspec.Struct, frozen=True):
+    """What one round did."""
+
+    partitions_made: list[str]
+    partitions_dropped: list[str]
+    changes_pruned: int
+
+
+class Maintenance:
+    """Makes partitions ahead, drops old ones, and prunes the change feed."""
+
+    def __init__(self, sessions: Sessions, impressions_retention_days: int, changes_retention_days: int) -> None:
+        self._sessions = sessions
+        self._impressions_retention_days = impressions_retention_days
+        self._changes_retention_days = changes_retention_days
+
+    async def run(self) -> Maintained | None:
+        """One round, in one transaction; None when another replica is at it. Raises DatabaseUnavailable, also when readers of
+        impressions held it up for 2 s: nothing is done then, and the next round does it."""
+
+        async def work(session: AsyncSession) -> Maintained | None:
+            if not await try_lock(session, MAINTENANCE):
+                return None
+            made = await partitions.ensure(session, days_ahead=3)
+            dropped = await partitions.drop(session, self._impressions_retention_days)
+            return Maintained(made, dropped, await prune(session, self._changes_retention_days))
+
+        return await write(self._sessions, work)
