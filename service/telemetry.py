@@ -1,13 +1,23 @@
 """Every span, metric and log field by name; `stage()` times success and failure alike."""
 
+import logging
+import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol, TextIO
+from urllib.parse import urlsplit
 
-from opentelemetry import trace
+import structlog
+from opentelemetry import context, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -67,7 +77,10 @@ FEED_CHANGES = Counter("amity_feed_changes_total", "Changes applied from the fee
 POPULATION_PEOPLE = Gauge("amity_population_people", "People in memory.", ["part"], registry=REGISTRY)
 BUNDLE_LOADS = Counter("amity_bundle_loads_total", "Bundles loaded or refused.", ["outcome"], registry=REGISTRY)
 
-_tracer = trace.get_tracer("amity")
+EXPORT_TIMEOUT_S = 2
+"""A dead collector may delay a shutdown by this much, and never a request."""
+
+_tracer: trace.Tracer | None = None
 _timings: ContextVar[dict[str, float] | None] = ContextVar("stage_timings_ms", default=None)
 
 
@@ -78,26 +91,136 @@ def collect_timings() -> dict[str, float]:
     return timings
 
 
+def current_timings() -> dict[str, float]:
+    """The stages of this request collected so far, in ms by stage; starts collecting when nobody has."""
+    timings = _timings.get()
+    return collect_timings() if timings is None else timings
+
+
 @contextmanager
 def stage(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Span]:
-    """A span `amity.<name>` and a histogram sample around one stage, whether it succeeds or fails."""
+    """A histogram sample around one stage, whether it succeeds or fails, and a span `amity.<name>` in a sampled request."""
     started = time.perf_counter()
     outcome = "ok"
-    with _tracer.start_as_current_span(
-        f"amity.{name}", attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as span:
-        try:
-            yield span
-        except BaseException as exc:
-            outcome = "error"
-            span.set_status(Status(StatusCode.ERROR, type(exc).__name__))
-            raise
-        finally:
-            elapsed_s = time.perf_counter() - started
-            STAGE_SECONDS.labels(name, outcome).observe(elapsed_s)
-            timings = _timings.get()
-            if timings is not None:
-                timings[name] = timings.get(name, 0.0) + elapsed_s * 1000
+    span, token = _child_span(name, attributes)
+    try:
+        yield span
+    except BaseException as exc:
+        outcome = "error"
+        span.set_status(Status(StatusCode.ERROR, type(exc).__name__))
+        raise
+    finally:
+        elapsed_s = time.perf_counter() - started
+        if token is not None:
+            context.detach(token)
+            span.end()
+        STAGE_SECONDS.labels(name, outcome).observe(elapsed_s)
+        timings = _timings.get()
+        if timings is not None:
+            timings[name] = timings.get(name, 0.0) + elapsed_s * 1000
+
+
+def _child_span(name: str, attributes: dict[str, Any]) -> tuple[trace.Span, Any]:
+    """A started span and its token; outside a sampled request none is made, for even an unsampled one costs 8 µs."""
+    if _tracer is None or not trace.get_current_span().is_recording():
+        return trace.INVALID_SPAN, None
+    span = _tracer.start_span(f"amity.{name}", attributes=attributes)
+    return span, context.attach(trace.set_span_in_context(span))
+
+
+@contextmanager
+def request_span(traceparent: bytes | None, ratio: float) -> Iterator[trace.Span]:
+    """The span of one HTTP request: made when the caller's `traceparent` is sampled, or else for a share of the requests."""
+    if _tracer is None:
+        yield trace.INVALID_SPAN
+        return
+    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent.decode("latin-1")}) if traceparent else None
+    caller = trace.get_current_span(parent).get_span_context() if parent is not None else trace.INVALID_SPAN_CONTEXT
+    sampled = caller.trace_flags.sampled if caller.is_valid else random.random() < ratio
+    if not sampled:
+        yield trace.INVALID_SPAN
+        return
+    span = _tracer.start_span("request", context=parent or context.Context(), kind=trace.SpanKind.SERVER)
+    token = context.attach(trace.set_span_in_context(span))
+    structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(span.get_span_context().trace_id))
+    try:
+        yield span
+    finally:
+        context.detach(token)
+        span.end()
+
+
+def describe_request(span: trace.Span, method: str, route: str, status: int) -> None:
+    """Name a request's span by its route template, never by its path or query."""
+    if not span.is_recording():
+        return
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if status >= 500:
+        span.set_status(Status(StatusCode.ERROR))
+
+
+def start_tracing(otlp_endpoint: str, processor: SpanProcessor | None = None) -> TracerProvider | None:
+    """Begin making spans, sent to the collector at `otlp_endpoint` or handed to `processor`; None when there is neither.
+
+    To be called in the lifespan, never before a fork: the batch processor owns a thread. Sampling is decided once a request,
+    before any span exists, so the provider samples whatever it is given.
+    """
+    global _tracer
+    if processor is None:
+        if not otlp_endpoint:
+            return None
+        processor = BatchSpanProcessor(_exporter(otlp_endpoint))
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create({"service.name": "amity"}), shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    _tracer = provider.get_tracer("amity")
+    return provider
+
+
+def _exporter(endpoint: str) -> Any:
+    # Imported here: protobuf and requests cost 0.2 s of start that most processes never need.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    url = endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + "/v1/traces"
+    return OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT_S)
+
+
+def stop_tracing(provider: TracerProvider | None) -> None:
+    """Send what is left, within EXPORT_TIMEOUT_S, and make no more spans."""
+    global _tracer
+    _tracer = None
+    if provider is not None:
+        provider.shutdown()
+
+
+def configure_logging(log_format: str, log_level: str, stream: TextIO | None = None) -> None:
+    """One line an event on standard error: JSON, or coloured text on a terminal. The standard library's logs go the same way."""
+    stream = stream if stream is not None else sys.stderr
+    console = log_format == "console" or (log_format == "auto" and stream.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        # Loggers are made at import, before settings are known; a cached one would keep the first configuration for ever.
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.INFO))
 
 
 class Progress(Protocol):

@@ -1,0 +1,97 @@
+"""What a route promises, said once: the guard enforces it, the handler decodes by it, and the schema shows it."""
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from litestar import MediaType, Request, Response
+
+from service.controllers.decoding import decode_body
+from service.controllers.queries import decode_query, refuse_query
+from service.errors import BadInput, BodyTooLarge, MalformedBody, UnsupportedMedia
+
+S = TypeVar("S", bound=msgspec.Struct)
+AnyRequest = Request[Any, Any, Any]
+
+Scope = Literal["read", "write", "admin"]
+MAX_BODY_BYTES = 1024 * 1024
+MAX_ID = 2**63 - 1
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class RouteSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`replies` holds each status of success with the Struct of its body (None: no body); `errors` the statuses a caller
+    may meet besides those that every route shares."""
+
+    summary: str
+    scope: Scope | None
+    replies: dict[int, Any]
+    query: type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    errors: tuple[int, ...] = ()
+    description: str = ""
+
+
+def spec(**fields: Any) -> dict[str, Any]:
+    """The `opt` of a route handler."""
+    return {"spec": RouteSpec(**fields)}
+
+
+def spec_of(opt: dict[str, Any]) -> RouteSpec | None:
+    return opt.get("spec")
+
+
+def reply(content: Any, status: int = 200) -> Response[bytes]:
+    """A JSON answer of one of our Structs."""
+    return Response(_ENCODER.encode(content), status_code=status, media_type=MediaType.JSON)
+
+
+def refuse_unknown_parameters(request: AnyRequest) -> None:
+    """Before each handler: a route without a query of its own takes no parameter at all."""
+    query_string: bytes = request.scope["query_string"]
+    route = spec_of(request.route_handler.opt)
+    if query_string and (route is None or route.query is None):
+        refuse_query(query_string)
+
+
+def query_of(request: AnyRequest, into: type[S]) -> S:
+    return decode_query(request.scope["query_string"], into)
+
+
+def person_id(text: str) -> int:
+    """The id in a path; raises BadInput on `user_id` for what is no whole number from 1 to 2^63-1."""
+    if not (text.isascii() and text.isdigit()):
+        raise BadInput.of("user_id", "must be a whole number")
+    # 19 digits hold 2^63-1; int() of a text of thousands of digits takes milliseconds or raises.
+    number = int(text) if len(text) <= 19 else MAX_ID + 1
+    if not 1 <= number <= MAX_ID:
+        raise BadInput.of("user_id", "must be at least 1" if number < 1 else f"must be at most {MAX_ID}")
+    return number
+
+
+async def body_of(request: AnyRequest, into: type[S]) -> S:
+    """The body as `into`. Raises UnsupportedMedia, BodyTooLarge, MalformedBody or BadInput."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (media_type.startswith("application/") and media_type.endswith("+json")):
+        raise UnsupportedMedia
+    return decode_body(await _read(request), into)
+
+
+async def _read(request: AnyRequest) -> bytes:
+    """The whole body, refused as soon as it is known to be too large: by its header, or else by what has come."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message: Any = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise MalformedBody("The body ended before it was whole")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        more = message.get("more_body", False)
+    return b"".join(chunks)
