@@ -21,7 +21,7 @@ async def upgrade(url: str) -> list[str]:
     """Bring the schema to the head in one transaction; the revisions that were applied, oldest first.
 
     Several processes may do so at once: an advisory lock lets one work, and the others find nothing left to do. Raises
-    DatabaseUnavailable or BadSetting in one line when the database cannot be used.
+    DatabaseUnavailable or BadSetting in one line when the database cannot be used, SchemaOutdated when it is newer than we.
     """
     applied: list[str] = await _with_connection(url, _upgrade)
     return applied
@@ -48,8 +48,7 @@ async def require_current(url: str) -> None:
         return
     if found is None:
         raise SchemaOutdated("the database has no Amity schema; run `amity migrate`")
-    if found not in {revision.revision for revision in ScriptDirectory.from_config(configuration()).walk_revisions()}:
-        raise SchemaOutdated(f"the database is at revision {found}, which is newer than this version of Amity")
+    _refuse_newer(found)
     raise SchemaOutdated(f"the database is at revision {found}, this version needs {needed}; run `amity migrate`")
 
 
@@ -86,10 +85,19 @@ def _upgrade(connection: Connection) -> list[str]:
         applied.append(str(step.up_revision_id))
 
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS})
+    found = _current(connection)
+    if found is not None:
+        _refuse_newer(found)
     config = configuration()
     config.attributes.update(connection=connection, on_version_apply=note)
     command.upgrade(config, "head")
     return applied
+
+
+def _refuse_newer(found: str) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
+    if found not in known:
+        raise SchemaOutdated(f"the database is at revision {found}, which is newer than this version of Amity")
 
 
 def _current(connection: Connection) -> str | None:
