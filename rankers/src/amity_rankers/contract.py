@@ -44,8 +44,8 @@ class RankingBatch:
 class TrainingExamples:
     """Pairs whose outcome is known, grouped by viewer.
 
-    `features`: float32, shape (n, len(names)). `matched`: float32 of 0 and 1, shape (n,): both liked each other. `weights`: float32,
-    shape (n,), positive. `viewer_ids` and `candidate_ids`: int64, shape (n,); rows of one viewer are contiguous. The
+    `features`: float32, shape (n, len(names)). `matched`: float32 of 0 and 1, shape (n,): both liked each other. `weights`:
+    float32, shape (n,), positive. `viewer_ids` and `candidate_ids`: int64, shape (n,); rows of one viewer are contiguous. The
     `calibration` mask, bool (n,), marks the rows (the latest in time) that are not for fitting but for turning scores into
     probabilities. `seed` is the only source of randomness.
     """
@@ -67,18 +67,24 @@ class Ranker(Protocol):
 
 
 class RankerFactory(Protocol):
-    """What an entry point of the group `amity.rankers` names: a class without constructor arguments.
+    """What an entry point of the group `amity.rankers` names: a class without constructor arguments. Plain class attributes
+    do for its properties.
 
     `version` names the plug-in's own release; it is part of the key under which ranked pools are cached, so raise it when
     scores change. `needs_bundle` is False for a ranker that learns nothing. `light` says that scoring 2,000 candidates takes
     well under a millisecond (the service runs its own light rankers without a thread hop).
     """
 
-    contract_version: int
-    version: str
-    required_features: tuple[str, ...]
-    needs_bundle: bool
-    light: bool
+    @property
+    def contract_version(self) -> int: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def required_features(self) -> tuple[str, ...]: ...
+    @property
+    def needs_bundle(self) -> bool: ...
+    @property
+    def light(self) -> bool: ...
 
     def train(self, examples: TrainingExamples) -> Ranker:
         """Fit on `examples`; those with `needs_bundle = False` return a ready ranker."""
@@ -149,7 +155,9 @@ class CandidateSource(Protocol):
     `find` runs in a thread under a deadline. Fewer than k is fine; an id that is not eligible is dropped by the service.
     """
 
-    contract_version: int
-    version: str
+    @property
+    def contract_version(self) -> int: ...
+    @property
+    def version(self) -> str: ...
 
     def find(self, people: People, query: SourceQuery) -> Found: ...
