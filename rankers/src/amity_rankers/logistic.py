@@ -1,7 +1,7 @@
 """Ranker `v1`: logistic regression over features whose effect on the log-odds is about a straight line, calibrated.
 
-scikit-learn fits it; plain numpy scores (`predict_proba` costs 126 µs a batch where this costs 5 µs a hundred rows), so that
-serving never imports scikit-learn.
+scikit-learn fits it; plain numpy scores, 45 µs for 100 candidates and 105 µs for 500 from raw features to probability, where
+`predict_proba` alone takes 126 µs. Serving never imports scikit-learn.
 """
 
 from collections.abc import Mapping
@@ -133,6 +133,8 @@ class LogisticFactory:
         if arrays["format"] != _FORMAT:
             raise ValueError(f"these are of format {arrays['format']}, and this release reads {_FORMAT}")
         a, b, c = arrays["curve"].tolist()
+        if min(a, b, *arrays["scales"].tolist()) <= 0:
+            raise ValueError("a scale or a slope of the curve is not positive")
         doubles = {name: np.array(arrays[name], np.float64) for name in ("means", "scales", "coefficients", "missing")}
         return LogisticRanker(**doubles, intercept=float(arrays["intercept"]), curve=(a, b, c))
 
