@@ -13,7 +13,7 @@ AmityError 500
 │   ├── Overloaded 503
 │   └── DatabaseUnavailable 503
 ├── StageFailed 503              something inside one stage of a request; the request degrades instead of failing
-│   ├── StageTimeout · StageBusy · StageBroken · CircuitOpen
+│   ├── StageTimeout · StageRaised · StageBusy · StageBroken · CircuitOpen
 │   └── RedisUnavailable
 └── OperatorError                for the command line: one clear line, exit code 1
     ├── BadSetting · PluginBroken · BundleInvalid · PublishRefused · SchemaOutdated · ImportRefused · EmbeddedServerError
@@ -136,11 +136,21 @@ class StageFailed(AmityError):
     status = 503
     reason = "failed"
 
+    def __init__(self, message: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.reason
+
 
 class StageTimeout(StageFailed):
     """A stage passed its deadline"""
 
     reason = "timeout"
+
+
+class StageRaised(StageFailed):
+    """A plug-in or a store raised what nobody foresaw"""
+
+    reason = "exception"
 
 
 class StageBusy(StageFailed):

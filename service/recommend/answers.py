@@ -1,0 +1,106 @@
+"""An answer in its outward forms: the slate, its impression, its figures, its log line."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, Slate
+from service.recommend.performance import Observation
+from service.recommend.pools import Pool
+from service.recommend.ports import Trail
+from service.recommend.slates import Shown
+from service.telemetry import DEGRADED, RECOMMENDATIONS
+
+_log = structlog.get_logger("amity.recommend")
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What one request came to. Without a pool nobody could be shown, and `message` says why."""
+
+    algorithm_version: str
+    bundle_version: str | None = None
+    experiment: ExperimentArm | None = None
+    shown: tuple[Shown, ...] = ()
+    pool: Pool | None = None
+    features: ServedFeatures | None = None
+    cached: bool = False
+    message: str | None = None
+
+    @classmethod
+    def nothing(cls, algorithm_version: str, message: str) -> Self:
+        return cls(algorithm_version=algorithm_version, message=message)
+
+
+def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, generation_ms: float, slate_id: UUID) -> Slate:
+    """The reply."""
+    return Slate(
+        recommendations=tuple(shown.person for shown in answer.shown),
+        total_count=len(answer.shown),
+        algorithm_version=answer.algorithm_version,
+        bundle_version=answer.bundle_version,
+        experiment=answer.experiment,
+        ordering="score",
+        generation_time_ms=round(generation_ms, 3),
+        cached=answer.cached,
+        degraded=tuple(trail.degraded),
+        message=answer.message,
+        slate_id=slate_id,
+        request_id=request.request_id,
+    )
+
+
+def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_at: datetime) -> Impression:
+    """The row that remembers this slate."""
+    people = slate.recommendations
+    return Impression(
+        slate_id=slate.slate_id,
+        request_id=slate.request_id,
+        viewer_id=viewer_id,
+        served_at=served_at,
+        algorithm_version=slate.algorithm_version,
+        bundle_version=slate.bundle_version,
+        experiment=slate.experiment,
+        pool_id=pool.pool_id,
+        candidate_ids=tuple(person.id for person in people),
+        scores=tuple(person.match_score for person in people),
+        propensities=tuple(shown.propensity for shown in answer.shown),
+        exploration=tuple(person.slot == "exploration" for person in people),
+        sources=tuple(person.sources for person in people),
+        cached=slate.cached,
+        degraded=bool(slate.degraded),
+    )
+
+
+def observation(answer: Answer, slate: Slate, error: bool, stages_ms: Mapping[str, float]) -> Observation:
+    """What the performance report counts."""
+    return Observation(
+        algorithm_version=slate.algorithm_version,
+        generation_ms=slate.generation_time_ms,
+        n_candidates=0 if answer.pool is None else len(answer.pool),
+        cached=slate.cached,
+        degraded=bool(slate.degraded),
+        error=error,
+        stages_ms=stages_ms,
+    )
+
+
+def report(slate: Slate, viewer_id: int) -> None:
+    """The counters and the one log line of an answered request: ids, never names, bios or places."""
+    degraded = [bent.stage for bent in slate.degraded]
+    for bent in slate.degraded:
+        DEGRADED.labels(bent.stage, bent.reason).inc()
+    RECOMMENDATIONS.labels(slate.algorithm_version, str(slate.cached).lower(), str(bool(degraded)).lower()).inc()
+    _log.info(
+        "recommendations generated",
+        viewer_id=viewer_id,
+        count=slate.total_count,
+        algorithm_version=slate.algorithm_version,
+        generation_ms=slate.generation_time_ms,
+        cached=slate.cached,
+        degraded=degraded,
+        request_id=slate.request_id,
+    )

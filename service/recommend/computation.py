@@ -1,0 +1,116 @@
+"""A pool made from scratch: steps 4 to 6 of a request, retrieval, features and ranking."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import numpy as np
+from amity_rankers.contract import Ids
+
+from service.domain import Degradation, ServedFeatures
+from service.recommend.flights import SingleFlight
+from service.recommend.identifiers import uuid7
+from service.recommend.pools import Pool, PoolKey, viewer_digest
+from service.recommend.ports import Asking, Models, PoolStore, Trail
+from service.recommend.ranking import Ranked, Ranking, RankingTask
+from service.recommend.retrieval import Candidates, Retrieval
+from service.recommend.selection import order
+from service.resilience import Deadline
+from service.telemetry import stage
+
+SERVED_FEATURES = 100
+"""Candidates whose features are kept for training: the longest slate there is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One pool to make. `generations` None: not to be stored. `shared`: whoever else wants the same may have it."""
+
+    asking: Asking
+    models: Models
+    algorithm: str
+    key: PoolKey
+    generations: tuple[str, str] | None
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    pool: Pool
+    degraded: tuple[Degradation, ...]
+    features: ServedFeatures | None
+
+
+class Computation:
+    """Makes pools, and stores those that are what they should be."""
+
+    def __init__(
+        self, retrieval: Retrieval, ranking: Ranking, pools: PoolStore, retrieval_share: float, new_id: Callable[[], UUID] = uuid7
+    ) -> None:
+        self._retrieval = retrieval
+        self._ranking = ranking
+        self._pools = pools
+        self._share = retrieval_share
+        self._new_id = new_id
+        self._flights: SingleFlight[Made] = SingleFlight()
+
+    @property
+    def sources(self) -> str:
+        """The source configuration in words."""
+        return self._retrieval.configuration
+
+    async def make(self, job: Job, deadline: Deadline, trail: Trail) -> tuple[Pool, ServedFeatures | None]:
+        """The pool, and its features for the one caller for whom it was made."""
+        if job.shared:
+            digest = viewer_digest(job.asking.viewer, job.asking.relations)
+            made, leads = await self._flights.run((job.key, job.generations, digest), lambda: self._make(job, deadline))
+        else:
+            made, leads = await self._make(job, deadline), True
+        for bent in made.degraded:
+            trail.bend(bent.stage, bent.reason, bent.fallback)
+        return made.pool, made.features if leads else None
+
+    async def _make(self, job: Job, deadline: Deadline) -> Made:
+        trail, pool_id, asking = Trail(), self._new_id(), job.asking
+        seed = pool_id.int & 0x7FFF_FFFF_FFFF_FFFF
+        with stage("mask"):
+            people = job.models.population.eligible(asking)
+        with stage("retrieval"):
+            found = await self._retrieval.find(people, asking.now_s, seed, deadline.part(self._share), trail)
+        task = RankingTask(asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
+        ranked = await self._ranking.rank(task, deadline, trail)
+        best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))
+        pool = _pool(pool_id, job, found, ranked, best_first)
+        if job.generations is not None and not trail.degraded:
+            with stage("store"):
+                await self._pools.write(job.key, pool)
+        return Made(pool, tuple(trail.degraded), _served(pool, ranked, best_first))
+
+
+def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first: Ids) -> Pool:
+    return Pool(
+        pool_id=pool_id,
+        algorithm_version=ranked.algorithm_version,
+        bundle_version=job.models.population.bundle_version,
+        source_names=found.source_names,
+        ids=found.ids[best_first].astype("<i8").tobytes(),
+        scores=ranked.scores[best_first].astype("<f4").tobytes(),
+        found_by=found.found_by[best_first].astype("<u8").tobytes(),
+        viewer_digest=viewer_digest(job.asking.viewer, job.asking.relations),
+        generations=job.generations or ("", ""),
+        created_at_s=job.asking.now_s,
+    )
+
+
+def _served(pool: Pool, ranked: Ranked, best_first: Ids) -> ServedFeatures | None:
+    if ranked.features is None:
+        return None
+    top = best_first[:SERVED_FEATURES]
+    return ServedFeatures(
+        pool_id=pool.pool_id,
+        computed_at=datetime.fromtimestamp(pool.created_at_s, UTC),
+        names=ranked.names,
+        candidate_ids=tuple(pool.id_array()[:SERVED_FEATURES].tolist()),
+        matrix=np.ascontiguousarray(ranked.features[top], "<f4").tobytes(),
+    )

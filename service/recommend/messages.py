@@ -1,0 +1,39 @@
+"""Why a list is short or empty, in one sentence."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from service.domain import Filters
+from service.recommend.ports import Asking
+
+NOTHING_WORKS = "Recommendations cannot be computed right now; please ask again shortly."
+NOBODY_KNOWN = "The database is away and this person is not known here yet; please ask again shortly."
+
+_RULES: tuple[tuple[Callable[[Asking], Asking], str], ...] = (
+    (lambda asking: msgspec.structs.replace(asking, without=frozenset()), "is among exclude_ids"),
+    (lambda asking: msgspec.structs.replace(asking, exclude_seen=False), "was already seen"),
+    (lambda asking: msgspec.structs.replace(asking, filters=Filters()), "is kept out by the filters"),
+)
+"""What the request itself asks for, taken away one after another to find the first that keeps people out."""
+
+
+def explain(n_shown: int, limit: int, asking: Asking, count: Callable[[Asking], int]) -> str | None:
+    """None for a full list. `count` gives how many people are eligible for an Asking."""
+    if n_shown >= limit:
+        return None
+    start, everyone = ("", "Everyone") if not n_shown else (f"Only {n_shown} of {limit}: ", "everyone else")
+    if count(asking) > n_shown:
+        return f"{start}{everyone} eligible could not be found right now; please ask again shortly."
+    for without_rule, reason in _RULES:
+        relaxed = without_rule(asking)
+        if _differs(relaxed, asking) and count(relaxed) > n_shown:
+            return f"{start}{everyone} eligible {reason}."
+        asking = relaxed
+    if n_shown:
+        return f"{start}nobody else is active and such that each is what the other seeks."
+    return "Nobody is eligible: no active person is such that each is what the other seeks."
+
+
+def _differs(one: Asking, other: Asking) -> bool:
+    return (one.without, one.exclude_seen, one.filters) != (other.without, other.exclude_seen, other.filters)

@@ -1,0 +1,146 @@
+"""What the orchestrator needs of the world, as Protocols: it knows no HTTP, no Redis and no SQL, and runs in tests with fakes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+from amity_rankers.contract import CandidateSource, Floats, Found, Ids, Mask, People
+
+from service.domain import (
+    Degradation,
+    ExperimentArm,
+    Filters,
+    Impression,
+    Profile,
+    RecommendationRequest,
+    Relations,
+    ServedFeatures,
+)
+from service.plugins import LoadedRanker
+from service.recommend.pools import Pool, PoolKey, PoolRead
+from service.resilience import Deadline
+
+MonotonicClock = Callable[[], float]
+WallClock = Callable[[], datetime]
+
+
+class ViewerStore(Protocol):
+    """Profiles as the database has them. Raises DatabaseUnavailable."""
+
+    async def get(self, person_id: int, /) -> Profile | None: ...
+
+    async def many(self, ids: Sequence[int], /) -> Mapping[int, Profile]: ...
+
+
+class RelationStore(Protocol):
+    """How a viewer stands to others, as the database has it. Raises DatabaseUnavailable."""
+
+    async def relations(self, viewer_id: int, /) -> Relations: ...
+
+
+class PoolStore(Protocol):
+    """Ranked pools that all replicas share. Losing it costs speed and raises nothing."""
+
+    async def read(self, key: PoolKey, deadline: Deadline) -> PoolRead: ...
+
+    async def read_generations(self, key: PoolKey, deadline: Deadline) -> PoolRead: ...
+
+    async def write(self, key: PoolKey, pool: Pool) -> None: ...
+
+    async def invalidate(self, viewer_ids: Sequence[int] | None) -> bool: ...
+
+
+class ImpressionSink(Protocol):
+    """Takes what was shown, at once; writes it later. `features` come with the first slate of a computed pool."""
+
+    def offer(self, impression: Impression, features: ServedFeatures | None) -> None: ...
+
+
+class Router(Protocol):
+    """Names the algorithm of a request and the arm, if any, that chose it. Raises UnknownAlgorithm."""
+
+    def __call__(self, request: RecommendationRequest, installed: Sequence[str]) -> tuple[str, ExperimentArm | None]: ...
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Who asks for whom: all that decides who is eligible. `without` are left out for this request alone."""
+
+    viewer: Profile
+    relations: Relations
+    filters: Filters
+    exclude_seen: bool
+    now_s: float
+    without: frozenset[int] = frozenset()
+
+
+class EligiblePeople(People, Protocol):
+    """Everyone eligible for one Asking, as sources see them, and what the service itself asks about them."""
+
+    def contains(self, ids: Ids) -> Mask:
+        """Which of `ids`, int64 (n,), are eligible: bool (n,)."""
+        ...
+
+    def features(self, ids: Ids, names: tuple[str, ...]) -> Floats:
+        """The features of people of this population, float32 (n, len(names))."""
+        ...
+
+
+class Population(Protocol):
+    """A replica's picture of everyone, in memory."""
+
+    @property
+    def bundle_version(self) -> str | None: ...
+
+    @property
+    def n_people(self) -> int: ...
+
+    def profile(self, person_id: int) -> Profile | None:
+        """The person as last known; None for the unknown and the erased."""
+        ...
+
+    def relations(self, person_id: int) -> Relations: ...
+
+    def eligible(self, asking: Asking) -> EligiblePeople: ...
+
+    def similar(self, person: Profile, hidden: frozenset[int], k: int) -> Found:
+        """The k active people most like `person` in content and taste, without the person and the hidden; scores in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """What is swapped whole with a bundle: people and the rankers trained on them."""
+
+    population: Population
+    rankers: Mapping[str, LoadedRanker]
+
+
+class ModelSource(Protocol):
+    """Where the models stand now; a request takes them once and keeps them to its end."""
+
+    @property
+    def current(self) -> Models: ...
+
+
+class NamedSource(Protocol):
+    """A candidate source under the name it is installed as."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> CandidateSource: ...
+
+
+class Trail:
+    """What was bent while answering one request."""
+
+    def __init__(self) -> None:
+        self.degraded: list[Degradation] = []
+
+    def bend(self, stage: str, reason: str, fallback: str | None) -> None:
+        found = Degradation(stage, reason, fallback)
+        if found not in self.degraded:
+            self.degraded.append(found)

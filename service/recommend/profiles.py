@@ -1,0 +1,62 @@
+"""Viewer, relations and profiles as the database has them now, or, while it is away, as memory knows them."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar
+
+from service.domain import Profile, Relations
+from service.errors import CircuitOpen, StageFailed, UnknownUser
+from service.recommend.ports import Population, RelationStore, Trail, ViewerStore
+from service.recommend.stages import enter
+from service.resilience import Breaker, Deadline, bounded
+
+T = TypeVar("T")
+
+LEAST_S = 0.02
+"""A read gets this long even when slow rankers have used up the deadline: fresh profiles and blocks are worth it."""
+
+
+class Truth:
+    """Reads with one breaker for all, so that a database that hangs costs its timeout a few times and not each time."""
+
+    def __init__(self, people: ViewerStore, relations: RelationStore, breaker: Breaker, timeout_s: float) -> None:
+        self._people = people
+        self._relations = relations
+        self._breaker = breaker
+        self._timeout_s = timeout_s
+
+    async def viewer(self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail) -> Profile | None:
+        """The viewer; None when the database is away and memory does not know them. Raises UnknownUser."""
+
+        try:
+            found = await enter("viewer", self._breaker, lambda: self._within(self._people.get(viewer_id), deadline))
+        except StageFailed as exc:
+            _bend("viewer", exc, trail)
+            return memory.profile(viewer_id)
+        if found is None:
+            raise UnknownUser(viewer_id)
+        return found
+
+    async def relations(self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail) -> Relations:
+        """How the viewer stands to others."""
+        try:
+            read = self._relations.relations
+            return await enter("relations", self._breaker, lambda: self._within(read(viewer_id), deadline))
+        except StageFailed as exc:
+            _bend("relations", exc, trail)
+            return memory.relations(viewer_id)
+
+    async def profiles(self, ids: Sequence[int], memory: Population, deadline: Deadline, trail: Trail) -> Mapping[int, Profile]:
+        """The people of `ids` who exist, in one read."""
+        try:
+            return await enter("profiles", self._breaker, lambda: self._within(self._people.many(ids), deadline))
+        except StageFailed as exc:
+            _bend("profiles", exc, trail)
+        known = ((person_id, memory.profile(person_id)) for person_id in ids)
+        return {person_id: profile for person_id, profile in known if profile is not None}
+
+    async def _within(self, reading: Awaitable[T], deadline: Deadline) -> T:
+        return await bounded(reading, deadline.at_most(self._timeout_s, LEAST_S))
+
+
+def _bend(name: str, exc: StageFailed, trail: Trail) -> None:
+    trail.bend(name, "unavailable" if isinstance(exc, CircuitOpen) else exc.reason, "memory")

@@ -1,0 +1,49 @@
+"""The slate taken from a pool. Pure and repeatable: the same pool and the same people left give the same slate."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xxhash
+from amity_rankers.contract import Floats, Ids, Mask
+from numpy.typing import NDArray
+
+EXPLORING = ("explore", "newcomers")
+"""Sources whose finds may take an exploration slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One position of a slate: the candidate at `index`, and the probability with which it came to stand in the slate."""
+
+    index: int
+    slot: Literal["ranked", "exploration"]
+    propensity: float
+
+
+def order(ids: Ids, scores: Floats) -> NDArray[np.int64]:
+    """Positions from best to worst, int64 (n,): by falling score, scores that are no numbers last, ties by rising id."""
+    falling = np.where(np.isfinite(scores), -scores, np.inf)
+    return np.lexsort((ids, falling))
+
+
+def select(ids: Ids, explorable: Mask, limit: int, exploration_share: float, seed: int) -> list[Place]:
+    """The slate out of the candidates who may be shown, given in the order of `order()`.
+
+    Of `limit` positions the share, rounded down, explores: it goes to explorable candidates who are not among the first
+    `limit` by score anyway, each with the same probability. They stand last, in the order of their scores, so that the slate
+    as a whole is in the order of scores. With `limit` candidates or fewer everyone is shown and nothing explores: there is
+    nobody whom exploration could bring that the ranker would not.
+    """
+    hopeful = [int(index) for index in np.flatnonzero(explorable[limit:]) + limit]
+    n_explored = min(int(limit * exploration_share), len(hopeful))
+    ranked = [Place(index, "ranked", 1.0) for index in range(min(len(ids), limit - n_explored))]
+    if not n_explored:
+        return ranked
+    drawn = sorted(hopeful, key=lambda index: _lot(int(ids[index]), seed))[:n_explored]
+    return ranked + [Place(index, "exploration", n_explored / len(hopeful)) for index in sorted(drawn)]
+
+
+def _lot(candidate_id: int, seed: int) -> int:
+    """A number per candidate, so that the draw stays as it is for the others when somebody drops out."""
+    return xxhash.xxh3_64_intdigest(candidate_id.to_bytes(8, "little"), seed=seed)

@@ -1,0 +1,102 @@
+"""The one door to worker threads: bounded, with a deadline, and with the caller's context variables."""
+
+import asyncio
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from service.errors import StageBusy, StageTimeout
+from service.resilience import Deadline
+from service.telemetry import THREADS_ABANDONED
+
+T = TypeVar("T")
+
+_Job = tuple[Future[Any], Callable[[], Any]]
+
+
+class ThreadDoor:
+    """Runs functions in `max_workers` threads.
+
+    The threads are daemons of our own, because `ThreadPoolExecutor` joins its threads when the interpreter ends: one plug-in
+    that hangs would keep the process from stopping.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        self._max_workers = max_workers
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._places: dict[str, asyncio.Semaphore] = {}
+
+    async def call(self, key: str, fn: Callable[..., T], *args: Any, deadline: Deadline, at_most: int = 2) -> T:
+        """`fn(*args)` in a thread; at most `at_most` calls of one key at once, so that a hung one cannot take all threads.
+
+        Waits for a place and for the result, both within the deadline: StageBusy when no place came free, StageTimeout when
+        the function did not end. A timeout frees the request, not the thread: the place stays taken until it ends.
+        """
+        places = self._places.setdefault(key, asyncio.Semaphore(at_most))
+        await _acquire(places, deadline)
+        future: Future[T] = Future()
+        future.add_done_callback(_release_on(asyncio.get_running_loop(), places))
+        self._submit(future, fn, args)
+        waiting = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait({waiting}, timeout=deadline.remaining_s())
+            if done:
+                return waiting.result()
+            raise StageTimeout
+        finally:
+            if not waiting.done():
+                if not future.cancel():
+                    THREADS_ABANDONED.labels(key).inc()
+                waiting.cancel()
+
+    def close(self) -> None:
+        """Idle threads end; a call that hangs is left to the end of the process."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        self._threads.clear()
+
+    def _submit(self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        while len(self._threads) < self._max_workers:
+            thread = threading.Thread(target=_work, args=(self._jobs,), name=f"amity-{len(self._threads)}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        context = contextvars.copy_context()
+        self._jobs.put((future, lambda: context.run(fn, *args)))
+
+
+async def _acquire(places: asyncio.Semaphore, deadline: Deadline) -> None:
+    if not places.locked():
+        await places.acquire()
+        return
+    try:
+        async with asyncio.timeout(deadline.remaining_s()):
+            await places.acquire()
+    except TimeoutError as exc:
+        raise StageBusy from exc
+
+
+def _release_on(loop: asyncio.AbstractEventLoop, places: asyncio.Semaphore) -> Callable[[Future[Any]], None]:
+    def release(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop has closed: a call outlived the service
+            loop.call_soon_threadsafe(places.release)
+
+    return release
+
+
+def _work(jobs: "queue.SimpleQueue[_Job | None]") -> None:
+    while (job := jobs.get()) is not None:
+        future, run = job
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            result = run()
+        except BaseException as exc:  # noqa: BLE001 - handed whole to whoever waits for the future
+            future.set_exception(exc)
+        else:
+            future.set_result(result)
+        del job, future, run
