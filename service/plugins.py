@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
-from amity_rankers.contract import CONTRACT_VERSION, CandidateSource, Ranker, RankerFactory
+from amity_rankers.contract import CONTRACT_VERSION, CandidateSource, Ranker, RankerFactory, TrainingExamples
 
 from service.artifacts.bundle import Bundle, RankerEntry
 from service.artifacts.store import BundleWriter
@@ -132,6 +132,12 @@ def load_sources(settings: Settings, entry_points: EntryPoints = registered) -> 
 def instantiate(installed: Installed[InstalledRanker], bundle: Bundle | None) -> dict[str, LoadedRanker]:
     """Every installed ranker, loaded from `bundle`; without one, those that need none. Raises nothing."""
     return {name: _instantiate(ranker, bundle) for name, ranker in installed.by_name.items()}
+
+
+def train_ranker(installed: InstalledRanker, examples: TrainingExamples) -> Ranker:
+    """A ranker fitted on `examples`. Raises PluginBroken with whatever went wrong in there."""
+    with _foreign(f"ranker {installed.name!r} cannot be trained"):
+        return installed.factory.train(examples)
 
 
 def add_ranker(writer: BundleWriter, installed: InstalledRanker, ranker: Ranker) -> RankerEntry:

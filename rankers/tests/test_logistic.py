@@ -183,10 +183,10 @@ def test_one_outcome_only_gives_its_rate() -> None:
     assert np.ptp(scores) == 0
 
 
-def test_score_of_a_person_does_not_depend_on_the_company(ranker: LogisticRanker) -> None:
+def test_log_odds_of_a_person_do_not_depend_on_the_company(ranker: LogisticRanker) -> None:
     unseen = features(333, seed=3)
-    together = score(ranker, unseen)
-    assert [score(ranker, unseen[row : row + 1])[0] for row in range(333)] == together.tolist()
+    together = ranker.log_odds(unseen)
+    assert [ranker.log_odds(unseen[row : row + 1])[0] for row in range(333)] == together.tolist()
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,23 @@ def test_url_is_read_through_the_cache(tmp_path: Path) -> None:
     assert isinstance(reader.open(VERSION), Bundle)
 
 
+def test_upload_that_breaks_off_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"memory://{tmp_path.name}", tmp_path / "writer")
+    assert store._remote is not None
+    put_file, sent = store._remote.put_file, list[str]()
+
+    def break_off(source: str, target: str) -> None:
+        if len(sent) == 2:
+            raise ConnectionResetError("the store is away")
+        put_file(source, target)
+        sent.append(target)
+
+    monkeypatch.setattr(store._remote, "put_file", break_off)
+    with pytest.raises(BundleInvalid, match="the store is away"):
+        publish(store)
+    assert store.versions() == []
+
+
 def test_damaged_cache_is_fetched_again(tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}"
     publish(Store(url, tmp_path / "writer"))

@@ -14,7 +14,16 @@ from service import plugins
 from service.artifacts.bundle import Bundle, RankerEntry
 from service.artifacts.store import BundleWriter, Store
 from service.errors import PluginBroken
-from service.plugins import EntryPoint, Installed, InstalledRanker, add_ranker, instantiate, load_rankers, load_sources
+from service.plugins import (
+    EntryPoint,
+    Installed,
+    InstalledRanker,
+    add_ranker,
+    instantiate,
+    load_rankers,
+    load_sources,
+    train_ranker,
+)
 from service.settings import Settings
 from tests.unit.test_artifacts import VERSION, manifest
 
@@ -43,6 +52,8 @@ class Plain:
         return {"value": np.array([ranker.value])}
 
     def load(self, arrays: Mapping[str, Any]) -> Ranker:
+        if set(arrays) - {"value"}:
+            raise ValueError(f"arrays of somebody else: {sorted(arrays)}")
         return Constant(float(arrays["value"][0]) if arrays else 0.5)
 
 
@@ -295,8 +306,19 @@ def test_dump_of_anything_but_plain_arrays_is_refused(tmp_path: Path, dumped: di
 
 def test_dump_that_its_own_factory_cannot_load_is_refused(tmp_path: Path) -> None:
     installed = load(Point("mine", variant(dump=lambda self, ranker: {"other": np.ones(1)}))).by_name["mine"]
-    with BundleWriter(Store(tmp_path, tmp_path), VERSION) as writer, pytest.raises(PluginBroken, match="KeyError"):
+    with BundleWriter(Store(tmp_path, tmp_path), VERSION) as writer, pytest.raises(PluginBroken, match="somebody else"):
         add_ranker(writer, installed, Constant(1.0))
+
+
+def test_training_that_fails_is_one_clear_line() -> None:
+    def fail(self: Plain, examples: TrainingExamples) -> Ranker:
+        raise MemoryError("too many pairs")
+
+    installed = load(Point("mine", variant(train=fail))).by_name["mine"]
+    ids, values = np.empty(0, np.int64), np.empty(0, np.float32)
+    examples = TrainingExamples(ids, ids, (), values.reshape(0, 0), values, values, values > 0, seed=1)
+    with pytest.raises(PluginBroken, match="ranker 'mine' cannot be trained: MemoryError: too many pairs"):
+        train_ranker(installed, examples)
 
 
 def test_entry_names_version_features_and_distribution(tmp_path: Path) -> None:
