@@ -158,7 +158,7 @@ class Everyone:
     version = "1"
 
     def find(self, people: People, query: SourceQuery) -> Found:
-        ids = people.eligible_ids()[: query.k]
+        ids = np.sort(people.eligible_ids())[: query.k]
         return Found(ids, np.zeros(len(ids), np.float32))
 
 
@@ -208,6 +208,13 @@ def test_source_that_needs_a_known_viewer_fails() -> None:
 
     with pytest.raises(TypeError):
         source_suite(by_taste).test_viewer_of_whom_nothing_is_known_is_no_error()
+
+
+def test_source_that_goes_by_rows_fails() -> None:
+    with pytest.raises(AssertionError):
+        source_suite(
+            lambda people, query: found(people.eligible_ids()[: query.k])
+        ).test_rows_do_not_decide_whom_it_finds(True)
 
 
 def test_source_that_draws_globally_fails() -> None:

@@ -110,7 +110,8 @@ class Found:
 class People(Protocol):
     """The people a source may choose from: everyone eligible for this viewer and this request. Read-only.
 
-    Rows are positions in the population's arrays; they mean nothing beyond one call of `find`.
+    Rows are positions in the population's arrays; they mean nothing beyond one call of `find`, and differ between replicas:
+    what a source finds must not depend on them.
     """
 
     viewer_id: int

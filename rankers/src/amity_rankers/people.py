@@ -48,6 +48,17 @@ class ListPeople:
             for name, (dtype, unknown) in COLUMNS.items()
         }
 
+    def shuffled(self, seed: int) -> "ListPeople":
+        """The same people in other rows, as another replica may hold them."""
+        order = np.random.default_rng(seed).permutation(self.n_eligible)
+        return ListPeople(
+            self._ids[order],
+            self.liked_by[::-1].tolist(),
+            {space: values[order] for space, values in self._vectors.items()},
+            self._viewer,
+            {name: values[order] for name, values in self._columns.items()},
+        )
+
     def search(self, space: str, query: Floats, k: int) -> Found:
         if space not in SPACES:
             raise ValueError(f"no space {space!r}; there are {', '.join(SPACES)}")

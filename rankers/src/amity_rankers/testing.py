@@ -16,13 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amity_rankers.checks import (
-    assert_probabilities,
-    global_randomness,
-    plausible,
-    run_together,
-    seed_everything,
-)
+from amity_rankers.checks import assert_probabilities, global_randomness, plausible, run_together, seed_everything
 from amity_rankers.contract import (
     CONTRACT_VERSION,
     CandidateSource,
@@ -264,6 +258,11 @@ class SourceContract:
         first, second = (self.find(crowd(100, seed=3), self.query(seed=seed)) for _ in range(2))
         np.testing.assert_array_equal(first.ids, second.ids)
         np.testing.assert_array_equal(first.scores, second.scores)
+
+    @pytest.mark.parametrize("vectors", [True, False])
+    def test_rows_do_not_decide_whom_it_finds(self, vectors: bool) -> None:
+        people = crowd(200, viewer_vectors=vectors, n_admirers=50)
+        np.testing.assert_array_equal(self.find(people).ids, self.find(people.shuffled(seed=4)).ids)
 
     def test_nobody_eligible_is_no_error(self) -> None:
         assert len(self.find(crowd(0)).ids) == 0
