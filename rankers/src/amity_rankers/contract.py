@@ -114,10 +114,16 @@ class People(Protocol):
     what a source finds must not depend on them.
     """
 
-    viewer_id: int
-    n_eligible: int
-    liked_by: Ids
-    """int64 (k,): eligible people who like the viewer and await an answer, in no particular order."""
+    @property
+    def viewer_id(self) -> int: ...
+
+    @property
+    def n_eligible(self) -> int: ...
+
+    @property
+    def liked_by(self) -> Ids:
+        """int64 (k,): eligible people who like the viewer and await an answer, in no particular order."""
+        ...
 
     def search(self, space: str, query: Floats, k: int) -> Found:
         """The k eligible people with the largest inner product with `query`: exact, best first, ties by id.
