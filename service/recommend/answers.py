@@ -1,4 +1,4 @@
-"""An answer in its outward forms: the slate, its impression, its figures, its log line."""
+"""An answer in its outward forms: the slate, its impression, its figures."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,6 @@ from typing import Self
 from uuid import UUID
 
 import msgspec
-import structlog
 
 from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, Slate
 from service.recommend.performance import Observation
@@ -14,8 +13,6 @@ from service.recommend.pools import Pool
 from service.recommend.ports import Trail
 from service.recommend.slates import Shown
 from service.telemetry import DEGRADED, RECOMMENDATIONS
-
-_log = structlog.get_logger("amity.recommend")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -88,19 +85,9 @@ def observation(answer: Answer, slate: Slate, error: bool, stages_ms: Mapping[st
     )
 
 
-def report(slate: Slate, viewer_id: int) -> None:
-    """The counters and the one log line of an answered request: ids, never names, bios or places."""
-    degraded = [bent.stage for bent in slate.degraded]
+def count(slate: Slate) -> None:
+    """The counters of an answered request."""
     for bent in slate.degraded:
         DEGRADED.labels(bent.stage, bent.reason).inc()
-    RECOMMENDATIONS.labels(slate.algorithm_version, str(slate.cached).lower(), str(bool(degraded)).lower()).inc()
-    _log.info(
-        "recommendations generated",
-        viewer_id=viewer_id,
-        count=slate.total_count,
-        algorithm_version=slate.algorithm_version,
-        generation_ms=slate.generation_time_ms,
-        cached=slate.cached,
-        degraded=degraded,
-        request_id=slate.request_id,
-    )
+    degraded = str(bool(slate.degraded)).lower()
+    RECOMMENDATIONS.labels(slate.algorithm_version, str(slate.cached).lower(), degraded).inc()

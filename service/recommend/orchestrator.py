@@ -89,7 +89,7 @@ class Orchestrator:
         if answer.pool is not None and answer.shown:
             seen = answers.impression(answer, slate, answer.pool, request.viewer_id, parts.now())
             parts.impressions.offer(seen, answer.features)
-        answers.report(slate, request.viewer_id)
+        answers.count(slate)
         return slate
 
     async def _answer(self, request: RecommendationRequest, trail: Trail) -> Answer:

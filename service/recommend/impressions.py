@@ -1,0 +1,90 @@
+"""What was shown, queued and written in batches: the next training's data, and off the reply's path."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from service.domain import Impression, ServedFeatures
+from service.errors import AmityError, DatabaseUnavailable, StageTimeout
+from service.resilience import Deadline, bounded
+from service.telemetry import IMPRESSIONS_DROPPED, IMPRESSIONS_WRITTEN
+
+BATCH = 500
+"""Slates a write: about 1 MB with their features when every slate brings a new pool."""
+_WRITE_S = 5.0
+
+_log = structlog.get_logger("amity.impressions")
+
+_Entry = tuple[Impression, ServedFeatures | None]
+
+
+class ImpressionStore(Protocol):
+    """Writes a batch, whole or not at all; the same batch may be sent again. Raises DatabaseUnavailable."""
+
+    async def write(self, impressions: Sequence[Impression], features: Sequence[ServedFeatures] = ()) -> int: ...
+
+
+class ImpressionQueue:
+    """Holds at most `capacity` slates. While the database is away they wait; what does not fit is dropped, counted by arm."""
+
+    def __init__(self, store: ImpressionStore, flush_s: float, capacity: int) -> None:
+        self._store = store
+        self._flush_s = flush_s
+        self._capacity = capacity
+        self._waiting: deque[_Entry] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, impression: Impression, features: ServedFeatures | None) -> None:
+        """Take a slate; never waits."""
+        if len(self._waiting) >= self._capacity:
+            _count_dropped((impression,))
+        else:
+            self._waiting.append((impression, features))
+
+    async def run(self) -> None:
+        """Write what waits, again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._flush_s)
+            with suppress(DatabaseUnavailable):  # what waits goes on waiting
+                await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that waits now. Raises DatabaseUnavailable, with what was not written still waiting."""
+        while self._waiting:
+            batch = list(islice(self._waiting, BATCH))
+            try:
+                await bounded(self._write(batch), Deadline(_WRITE_S))
+            except StageTimeout as exc:
+                raise DatabaseUnavailable from exc
+            except DatabaseUnavailable:
+                raise
+            except AmityError as exc:  # the batch itself is at fault, and would be so each time
+                _log.error("impressions refused", count=len(batch), type=type(exc).__name__)
+                _count_dropped([impression for impression, _ in batch])
+            for _ in batch:
+                self._waiting.popleft()
+
+    async def close(self, deadline: Deadline) -> None:
+        """Write what waits, for the last time; what the database does not take until the deadline is dropped and counted."""
+        with suppress(DatabaseUnavailable, StageTimeout):
+            await bounded(self.flush(), deadline)
+        _count_dropped([impression for impression, _ in self._waiting])
+        self._waiting.clear()
+
+    async def _write(self, batch: list[_Entry]) -> None:
+        features = [served for _, served in batch if served is not None]
+        written = await self._store.write([impression for impression, _ in batch], features)
+        IMPRESSIONS_WRITTEN.inc(written)
+
+
+def _count_dropped(impressions: Sequence[Impression]) -> None:
+    for impression in impressions:
+        arm = impression.experiment
+        IMPRESSIONS_DROPPED.labels(f"{arm.name}/{arm.arm}" if arm else "none").inc()
