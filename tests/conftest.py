@@ -1,13 +1,17 @@
 """The fixtures that every test may ask for: real servers, started by the tests themselves."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
 from service.embedded import locks
 from service.embedded.lease import Lease, Options, join
+from service.embedded.places import socket_folder
+from tests.embedded import eventually, everything_stopped
 from tests.servers import (
     PrivatePostgres,
     PrivateValkey,
@@ -86,6 +90,16 @@ def redis_url(worker_valkey: PrivateValkey) -> str:
 def second_redis_url(redis_url: str) -> str:
     """Another logical database of the same Valkey, empty too."""
     return redis_url.replace("db=0", "db=1")
+
+
+@pytest.fixture
+def home(servers: Lease) -> Iterator[Path]:
+    """The place of a pair that the test starts itself, which must not outlive it."""
+    path = run_home() / fresh_name("home")
+    yield path
+    assert eventually(lambda: everything_stopped(path))
+    for folder in (path, socket_folder(path)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

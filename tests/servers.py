@@ -1,6 +1,7 @@
 """Real servers for tests: what the fixtures share, and private servers that a test may kill or freeze."""
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import os
@@ -110,12 +111,14 @@ class _PrivateServer:
     def pause(self) -> None:
         """SIGSTOP to the server and its children: connections stay open, nothing answers."""
         for pid in [self.pid, *_children(self.pid)]:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):  # a backend that ended since it was listed
+                os.kill(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Undo `pause`."""
         for pid in [self.pid, *_children(self.pid)]:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a backend that ended since it was listed
+                os.kill(pid, signal.SIGCONT)
 
     @property
     def pid(self) -> int:

@@ -51,6 +51,7 @@ class Keeper:
         self._order = order
         self._home = Home(Path(order.home))
         self._sockets = socket_folder(self._home.path)
+        self._addresses = addresses(self._sockets)
         self._users = locks.open_lock(self._home.users_lock)
         self._sockets_lock: int | None = None
         self._stopping = False
@@ -62,15 +63,19 @@ class Keeper:
         """Keep until nobody is left; in the end nothing runs and no socket remains."""
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the users
+        failure = None
+        os.pwrite(self._order.keeper_lock, f"{os.getpid()}\n".encode(), 0)  # for people; nothing of ours relies on it
         try:
             self._start()
             while not self._stopping and not self._nobody_left():
                 self._revive()
                 time.sleep(POLL_S)
         except (StartFailed, PlaceUnusable, locks.LockTimeout, OSError) as error:
-            self._say("failed", str(error))
+            failure = str(error)
         finally:
             self._end()
+        if failure is not None:
+            self._say("failed", failure)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
@@ -89,10 +94,9 @@ class Keeper:
             server.start(self._progress)
         for server in self._servers:
             server.wait_ready(self._progress)
-        found = addresses(self._sockets)
-        found.write(self._home.state)
+        self._addresses.write(self._home.state)
         self._progress(f"private PostgreSQL and Valkey started in {time.monotonic() - began:.1f} s")
-        self._say("ready", asdict(found))
+        self._say("ready", asdict(self._addresses))
 
     def _prepare(self) -> tuple[Postgres | Valkey, ...]:
         installed = Path(self._order.postgres_folder)
@@ -125,8 +129,10 @@ class Keeper:
                 self._deaths[server.name] = deaths
                 if len(deaths) > MOST_RESTARTS:
                     raise StartFailed(f"{server.name} died {len(deaths)} times within {RESTART_WINDOW_S:.0f} s")
+                self._home.state.unlink(missing_ok=True)  # who joins now waits
                 server.start(self._progress)
                 server.wait_ready(self._progress)
+                self._addresses.write(self._home.state)
 
     def _end(self) -> None:
         """Everything stops before anything is removed, and the home goes last: until then nobody else can begin."""

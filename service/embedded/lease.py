@@ -6,6 +6,7 @@
 Needs only that the home is on a local disk. Blocking; from asyncio call `join` and `Lease.release` in a thread.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -199,8 +200,9 @@ def _wait_if_last(home: Home, report: Report) -> None:
     end = time.monotonic() + LEAVE_LIMIT_S
     told = False
     while time.monotonic() < end and not locks.is_free(home.keeper_lock):
-        if home.users_lock.exists() and _others(home.users_lock):
-            return
+        with contextlib.suppress(FileNotFoundError):  # an ephemeral home has just been removed
+            if _others(home.users_lock):
+                return
         if not told:
             report("stopping the private PostgreSQL and Valkey")
             told = True
@@ -209,7 +211,7 @@ def _wait_if_last(home: Home, report: Report) -> None:
 
 def _others(users_lock: Path) -> bool:
     """Whether somebody holds the lock as a user (the keeper, when it stops, holds it alone)."""
-    descriptor = locks.open_lock(users_lock)
+    descriptor = os.open(users_lock, os.O_RDWR | os.O_CLOEXEC)
     try:
         return not locks.try_lock(descriptor, exclusive=True) and locks.try_lock(descriptor, exclusive=False)
     finally:

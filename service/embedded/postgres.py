@@ -74,6 +74,8 @@ class Postgres:
             "random_page_cost": "1.1",
             "jit": "off",
             "max_parallel_workers_per_gather": "0",
+            # In files of the data folder, so that a kill leaves nothing in /dev/shm; without parallel queries little is shared.
+            "dynamic_shared_memory_type": "mmap",
             "wal_level": "minimal",  # no replica follows it, and COPY into a new table need not be logged
             "max_wal_senders": "0",
             "max_wal_size": "2GB",
@@ -85,8 +87,6 @@ class Postgres:
             off = ("fsync", "full_page_writes", "autovacuum")
             settings |= dict.fromkeys(off, "off")
             settings["max_wal_size"] = "256MB"
-            # In files of the home, so that nothing stays in /dev/shm after a kill.
-            settings["dynamic_shared_memory_type"] = "mmap"
         return settings
 
     def wait_ready(self, report: Report) -> None:

@@ -13,7 +13,7 @@ from service.embedded.identity import Identity
 from service.embedded.places import Home
 
 START_LIMIT_S = 300.0  # replaying 2 GB of write-ahead log after a kill takes a minute on a slow disk
-PREDECESSOR_LIMIT_S = 5.0  # PostgreSQL itself gives its children 5 s before it kills them
+PREDECESSOR_LIMIT_S = 2.0  # an orderly end after a lost keeper takes 0.1 s; a query may hold up a killed server's child
 POLL_S = 0.005
 Report = Callable[[str], None]
 
