@@ -54,7 +54,8 @@ begin
 end $$
 """
 
-# The argument of the trigger is the entity. One row whatever was touched: readers look at the table itself.
+# The argument of the trigger is the entity. Readers look at the table itself. By row, since an upsert of one row fires the
+# triggers of both statements.
 TABLE_CHANGED = """
 create function amity_table_changed() returns trigger language plpgsql as $$
 begin
@@ -76,9 +77,9 @@ TRIGGERS = (
     "create trigger interactions_updated after update on interactions referencing new table as touched "
     "for each statement execute function amity_interactions_changed()",
     "create trigger live_bundle_changed after insert or update or delete on live_bundle "
-    "for each statement execute function amity_table_changed('bundle')",
+    "for each row execute function amity_table_changed('bundle')",
     "create trigger experiments_changed after insert or update or delete on experiments "
-    "for each statement execute function amity_table_changed('experiment')",
+    "for each row execute function amity_table_changed('experiment')",
 )
 
 

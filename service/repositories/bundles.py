@@ -53,19 +53,20 @@ class Bundles:
         return await write(self._sessions, work)
 
     async def rollback(self) -> BundleRecord:
-        """Make the bundle live that was published before the live one; raises OperatorError when there is none.
+        """Make the bundle live that was live before; raises OperatorError when there is none.
 
-        The bundle's time of publication stays, so that rolling back again goes further back.
+        The bundle left is no longer published, so that no later rollback comes back to it.
         """
 
         async def work(session: AsyncSession) -> BundleRecord:
             await session.execute(_LOCK)
-            standing = select(_bundles.c.published_at).join(_live, _live.c.version == _bundles.c.version).scalar_subquery()
-            earlier = select(_bundles.c.version).where(_bundles.c.published_at < standing)
-            version = await session.scalar(earlier.order_by(_bundles.c.published_at.desc()).limit(1))
-            if version is None:
-                raise OperatorError("there is no bundle that was published before the live one")
-            return await _point(session, version)
+            published = select(_bundles.c.version).where(_bundles.c.published_at.is_not(None))
+            latest = await session.scalars(published.order_by(_bundles.c.published_at.desc()).limit(2))
+            match list(latest):
+                case [left, before]:
+                    await session.execute(update(_bundles).where(_bundles.c.version == left).values(published_at=None))
+                    return await _point(session, before)
+            raise OperatorError("there is no bundle that was live before this one")
 
         return await write(self._sessions, work)
 

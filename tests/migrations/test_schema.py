@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
@@ -16,6 +17,8 @@ from service.repositories import migrate
 from service.repositories.database import Database
 from service.repositories.partitions import PARTED
 from service.repositories.tables import metadata
+
+T = TypeVar("T")
 
 # All that a table is to PostgreSQL, in its own words. Partitions left out: they come and go.
 DESCRIPTION = """
@@ -52,18 +55,18 @@ async def relations(url: str) -> list[str]:
     return sorted(row[0] for row in [*rows, *functions] if not row[0].startswith("alembic_version"))
 
 
-async def in_connection(url: str, work: object) -> object:
+async def in_connection(url: str, work: Callable[[Connection], T]) -> T:
     database = Database(url)
     async with database.engine.begin() as connection:
-        result = await connection.run_sync(work)  # type: ignore[arg-type]
+        result = await connection.run_sync(work)
     await database.close()
     return result
 
 
 async def test_autogenerate_finds_no_difference(database_url: str) -> None:
-    def differences(connection: Connection) -> Sequence[object]:
+    def differences(connection: Connection) -> Any:
         partitions = {f"{parted.table}_default" for parted in PARTED}
-        options = {
+        options: dict[str, Any] = {
             "compare_type": True,
             "compare_server_default": True,
             "include_name": lambda name, type_, _: type_ != "table" or name not in partitions,

@@ -1,0 +1,24 @@
+"""People and deeds for the tests of the repositories."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.domain import Interaction, Kind, Profile
+from service.repositories.database import Database
+from service.repositories.users import Users
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def person(user_id: int, **fields: Any) -> Profile:
+    return Profile(**({"id": user_id, "name": f"Person {user_id}", "created_at": NOON} | fields))
+
+
+def did(actor_id: int, kind: Kind, target_id: int, minute: float = 0, **fields: Any) -> Interaction:
+    occurred_at = NOON + timedelta(minutes=minute)
+    return Interaction(actor_id=actor_id, target_id=target_id, kind=kind, occurred_at=occurred_at, **fields)
+
+
+async def settle(database: Database, n_people: int) -> None:
+    """People 1 to n."""
+    await Users(database.sessions).put_many([person(user_id) for user_id in range(1, n_people + 1)])
