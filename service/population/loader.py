@@ -109,11 +109,11 @@ def _build(builder: Builder, pairs: StandingPairs, profiles: list[Profile], know
     population = builder.build(pairs)
     if known is not None and known.tastes is not None:
         population.bundle_version = known.bundle_version
-        population.tastes = _tastes(known, known.tastes, profiles)
+        population.tastes = carried_tastes(known, known.tastes, profiles)
     return population
 
 
-def _tastes(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:
+def carried_tastes(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:
     """Vectors of `profiles`, in the order of ids: those known where it is the same person, content anew where it changed."""
     mutual = np.zeros((len(profiles), 2 * tastes.n_factors), np.float32)
     content = np.zeros((len(profiles), tastes.spaces["content"].n_dims), np.float32)

@@ -1,0 +1,141 @@
+"""From people and pairs to everything a bundle holds: fitted on the past, judged on what came after, fitted anew on all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from amity_rankers.contract import Ranker
+
+from service.domain import Profile
+from service.features.content import ContentEncoder
+from service.plugins import Installed, InstalledRanker, instantiate
+from service.training.content import PRIORS, Lambdas, Words, blend, choose_lambdas, fit_encoder, fit_words
+from service.training.evaluate import Model, judge_model, judge_popularity, judge_probabilities, task_of
+from service.training.examples import Pairs, Rows
+from service.training.factors import Factors, fit_factors
+from service.training.rankers import Evidence, Trained, gather, train_rankers
+from service.training.scene import Scene, tastes_of
+from service.training.split import Split, join, split_pairs
+from service.training.steps import Steps
+
+CHOICE_VIEWERS = 600
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What is learnt from: people by ascending id, `ids` int64 (n,), the pairs with an outcome, and the time it was read."""
+
+    profiles: list[Profile]
+    ids: Rows
+    pairs: Pairs
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learners:
+    """Whom to train: the installed rankers; who ranks when all is well, and who steps in; the seed of everything drawn."""
+
+    installed: Installed[InstalledRanker]
+    default: str
+    fallback: str
+    seed: int
+
+    def model(self, scene: Scene, rankers: Mapping[str, Ranker]) -> Model:
+        """Those vectors with the default ranker out of `rankers`, or the fallback, as requests are served."""
+        ready = {name: loaded.ranker for name, loaded in instantiate(self.installed, None).items()}
+        for name in (self.default, self.fallback):
+            ranker = rankers.get(name) or ready[name]
+            if ranker is not None:
+                return Model(scene, ranker, self.features_of(name))
+        return Model(scene, None, ())
+
+    def features_of(self, name: str) -> tuple[str, ...]:
+        return tuple(self.installed.by_name[name].factory.required_features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """All that was learnt: final vectors and encoder, rankers, figures, and the pairs that no bundle may learn from."""
+
+    words: Words
+    factors: Factors
+    encoder: ContentEncoder
+    trained: Trained
+    metrics: dict[str, float]
+    learnt: Pairs
+    gate: Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What was chosen on data between the training part and the test part."""
+
+    lambdas: Lambdas
+    prior: float
+
+
+def learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
+    """All of it, deterministic for the same material and seed."""
+    seed = learners.seed
+    split = split_pairs(material.pairs, material.ids, seed)
+    with steps("content vectors"):
+        words = fit_words(material.profiles, seed)
+    with steps("factors of the past"):
+        scene, choices = _past(material, words, split, seed)
+    with steps("rankers"):
+        everything = join(split.factors, split.fit, split.calibration, split.test)
+        evidence = gather(scene, join(split.fit, split.calibration), everything, seed)
+        calibrate_from_s = float(split.calibration.time_s[0]) if len(split.calibration) else np.inf
+        trained = train_rankers(learners.installed.by_name, evidence, calibrate_from_s, seed)
+    with steps("evaluation"):
+        metrics = _evaluate(scene, split, learners, trained, evidence)
+    with steps("factors of everything"):
+        learnt = join(everything, split.cold)
+        factors = fit_factors(learnt, len(material.ids), seed)
+        encoder, blended = _blended(words, factors, learnt, choices)
+    return Lesson(words, blended, encoder, trained, metrics, learnt, split.gate)
+
+
+def _past(material: Material, words: Words, split: Split, seed: int) -> tuple[Scene, Choices]:
+    """Everyone as of the end of the training part, and the choices with which retrieval finds best what came next."""
+    factors = fit_factors(split.factors, len(material.ids), seed)
+    lambdas = choose_lambdas(words.content, factors, split.factors, seed)
+    moment_s = split.moment_s if len(split.factors) else material.now_s
+    task = task_of(split.fit, join(split.factors, split.fit), split.factors, ~split.cold_people)
+    scenes: list[tuple[Scene, Choices]] = []
+    for prior in PRIORS:
+        encoder, blended = _blended(words, factors, split.factors, Choices(lambdas, prior))
+        tastes = tastes_of(blended, words.content, encoder)
+        scene = scenes[0][0].with_tastes(tastes) if scenes else Scene(material.profiles, split.factors, moment_s, tastes)
+        scenes.append((scene, Choices(lambdas, prior)))
+    found = [judge_model(Model(scene, None, ()), task, seed, CHOICE_VIEWERS).ndcg20 for scene, _ in scenes]
+    return scenes[int(np.argmax(np.nan_to_num(found)))]
+
+
+def _blended(words: Words, factors: Factors, pairs: Pairs, choices: Choices) -> tuple[ContentEncoder, Factors]:
+    encoder = fit_encoder(words, factors, pairs, choices.lambdas)
+    return encoder, blend(factors, Factors(*encoder.cold_vectors(words.content)), pairs, choices.prior)
+
+
+def _evaluate(scene: Scene, split: Split, learners: Learners, trained: Trained, evidence: Evidence) -> dict[str, float]:
+    seed, warm = learners.seed, ~split.cold_people
+    model = learners.model(scene, trained.rankers)
+    before = join(split.factors, split.fit, split.calibration)
+    later = task_of(split.test, join(before, split.test), before, warm)
+    from_cold = split.cold_people[split.cold.actor] & warm[split.cold.target]
+    nothing = split.cold.where(np.zeros(len(split.cold), np.bool_))
+    cold = task_of(split.cold.where(from_cold), split.cold, nothing, warm)
+    figures: dict[str, float] = {}
+    for prefix, task, liked in (("", later, before), ("cold_", cold, split.factors)):
+        ours, baseline = judge_model(model, task, seed), judge_popularity(scene, task, liked, seed)
+        figures |= _prefixed(prefix, ours.figures()) | _prefixed(f"{prefix}popularity_", baseline.figures())
+    test = gather(scene, split.test, join(before, split.test), seed)
+    base_rate = float(evidence.looks.matched.mean()) if len(evidence.looks) else 0.0
+    for name, ranker in trained.rankers.items():
+        prefix = "" if name == learners.default else f"{name}_"
+        figures |= _prefixed(prefix, judge_probabilities(ranker, learners.features_of(name), test, base_rate))
+    return figures
+
+
+def _prefixed(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}{name}": value for name, value in figures.items()}

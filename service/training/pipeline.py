@@ -1,0 +1,108 @@
+"""`amity train`: read, learn, judge, write, publish."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+
+from service.artifacts.store import Store
+from service.domain import Profile
+from service.errors import OperatorError, PublishRefused
+from service.features.definitions import FEATURES
+from service.plugins import load_rankers
+from service.repositories.bundles import Bundles
+from service.repositories.changes import Changes
+from service.repositories.database import Database
+from service.repositories.interactions import Interactions
+from service.repositories.users import Users
+from service.settings import Settings
+from service.telemetry import Progress
+from service.training.examples import pairs_of
+from service.training.learn import Learners, Lesson, Material, learn
+from service.training.publish import Gate, Read, judge_gate, live_bundle, write_bundle
+from service.training.steps import Steps
+
+
+class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a training. `seconds` by step, in their order; `left_out`: rankers that did not learn, and why."""
+
+    version: str
+    published: bool
+    n_people: int
+    n_interactions: int
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    left_out: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        state = "live now" if self.published else "not published"
+        lines = [f"bundle {self.version}: {state}; {self.n_people:,} people, {self.n_interactions:,} interactions"]
+        for title, prefix in (("next likes", ""), ("people without history", "cold_")):
+            ours, baseline = self.metrics.get(f"{prefix}ndcg20"), self.metrics.get(f"{prefix}popularity_ndcg20")
+            if ours is not None and baseline is not None:
+                lines.append(f"NDCG@20, {title}: {ours:.3f}; by popularity {baseline:.3f}")
+        if "auc" in self.metrics:
+            figures = f"AUC {self.metrics['auc']:.3f}, log-loss {self.metrics['log_loss']:.3f}"
+            lines.append(f"ranker: {figures}, calibration error {self.metrics['calibration_error']:.3f}")
+        lines += [f"ranker {name!r} is left out: {reason}" for name, reason in self.left_out.items()]
+        return [*lines, f"{sum(self.seconds.values()):.1f} s"]
+
+
+async def train(settings: Settings, database: Database, force: bool, seed: int, report: Progress) -> TrainReport:
+    """Train on what the database holds, and publish unless the live bundle is better by more than the margin.
+
+    Raises PublishRefused when it is and `force` is not set (the new bundle stays registered), OperatorError when there is
+    nobody to learn about. The work is done in the calling thread: this is a command, not a part of the service.
+    """
+    steps = Steps(report)
+    installed = load_rankers(settings, FEATURES)
+    learners = Learners(installed, settings.default_ranker, settings.fallback_ranker, seed)
+    store = Store(settings.artifacts_url, settings.cache_path)
+    bundles = Bundles(database.sessions)
+    with steps("reading"):
+        material, read = await _read(database)
+    lesson = learn(material, learners, steps)
+    with steps("comparison with the live bundle"):
+        gate = judge_gate(material, lesson, learners, await live_bundle(store, bundles))
+    lesson = _with_gate(lesson, gate)
+    with steps("writing"):
+        manifest = write_bundle(store, material, read, lesson, learners)
+        await bundles.register(manifest.version, manifest.created_at, manifest.metrics)
+    if gate.refuses(settings.publish_margin) and not force:
+        raise PublishRefused(
+            f"bundle {manifest.version} is not published: NDCG@20 {gate.candidate:.4f} on pairs that no bundle has seen, and "
+            f"{gate.live:.4f} with the live one, more than {settings.publish_margin:.0%} worse; `--force` publishes it still"
+        )
+    await bundles.publish(manifest.version)
+    return TrainReport(
+        version=manifest.version,
+        published=True,
+        n_people=manifest.n_people,
+        n_interactions=manifest.n_interactions,
+        metrics=manifest.metrics,
+        seconds=steps.seconds,
+        left_out=lesson.trained.left_out,
+    )
+
+
+async def _read(database: Database) -> tuple[Material, Read]:
+    """The place in the feed first, so that what commits while the tables are read is read again by replicas, never missed."""
+    position = await Changes(database.sessions).horizon()
+    profiles: list[Profile] = []
+    async for batch in Users(database.sessions).stream():
+        profiles.extend(batch)
+    if not profiles:
+        raise OperatorError("there is nobody to learn about; import people with `amity import`, or make some with `amity demo`")
+    events = await Interactions(database.sessions).load_all()
+    ids = np.array([profile.id for profile in profiles], np.int64)
+    material = Material(profiles, ids, pairs_of(events, ids), datetime.now(UTC).timestamp())
+    return material, Read(events, position)
+
+
+def _with_gate(lesson: Lesson, gate: Gate) -> Lesson:
+    figures = {"gate_ndcg20": gate.candidate, "live_gate_ndcg20": gate.live}
+    known = {name: value for name, value in figures.items() if math.isfinite(value)}
+    return replace(lesson, metrics=lesson.metrics | known)

@@ -1,0 +1,129 @@
+"""From a lesson to the live bundle: written whole, judged beside the one that serves, then pointed at."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import structlog
+import xxhash
+
+from service.artifacts.bundle import Bundle, Manifest
+from service.artifacts.store import BundleWriter, Store, new_version
+from service.domain import BundleRecord, FeedPosition
+from service.errors import BundleInvalid
+from service.plugins import add_ranker, instantiate
+from service.population import snapshot
+from service.population.build import StandingPairs, build
+from service.population.loader import carried_tastes
+from service.population.population import Population
+from service.population.tastes import Tastes
+from service.repositories.bundles import Bundles
+from service.repositories.columns import InteractionTable
+from service.training.evaluate import judge_model, task_of
+from service.training.examples import Pairs
+from service.training.learn import Learners, Lesson, Material
+from service.training.scene import Scene, tastes_of
+from service.training.split import join
+
+_LOG = structlog.get_logger("amity.training")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """What was read of the database: every interaction, and the place in the feed before which all of it was committed."""
+
+    events: InteractionTable
+    position: FeedPosition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Live:
+    """The bundle that serves, and everyone as it knows them."""
+
+    bundle: Bundle
+    population: Population
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """NDCG@20 of both bundles on the pairs that neither has seen, over the same viewers; NaN where there is none to judge."""
+
+    candidate: float
+    live: float
+
+    def refuses(self, margin: float) -> bool:
+        """Whether the candidate is worse than the live one by more than `margin` of it. What is unknown refuses nothing."""
+        return self.candidate < self.live * (1.0 - margin)
+
+
+def judge_gate(material: Material, lesson: Lesson, learners: Learners, live: Live | None) -> Gate:
+    """The new and the live bundle, each with its own vectors and ranker, on the same people, counts and held-out pairs."""
+    everyone = np.ones(len(material.ids), np.bool_)
+    task = task_of(lesson.gate, join(lesson.learnt, lesson.gate), lesson.learnt, everyone)
+    scene = Scene(material.profiles, lesson.learnt, material.now_s, _tastes(lesson))
+    candidate = judge_model(learners.model(scene, lesson.trained.rankers), task, learners.seed).ndcg20
+    if live is None or live.population.tastes is None:
+        return Gate(candidate, float("nan"))
+    then = scene.with_tastes(carried_tastes(live.population, live.population.tastes, material.profiles))
+    loaded = instantiate(learners.installed, live.bundle)
+    rankers = {name: entry.ranker for name, entry in loaded.items() if entry.ranker is not None}
+    return Gate(candidate, judge_model(learners.model(then, rankers), task, learners.seed).ndcg20)
+
+
+def write_bundle(store: Store, material: Material, read: Read, lesson: Lesson, learners: Learners) -> Manifest:
+    """Everyone, their vectors and the rankers as one bundle in the store. Raises BundleInvalid when it cannot be written."""
+    tastes = _tastes(lesson)
+    population = build(material.profiles, StandingPairs.of_table(read.events), tastes)
+    created_at = datetime.now(UTC)
+    digest = xxhash.xxh3_64_hexdigest(lesson.factors.p.tobytes())
+    with BundleWriter(store, new_version(created_at, f"{learners.seed}-{digest}")) as writer:
+        snapshot.write(writer, population, tastes)
+        rankers = {
+            name: add_ranker(writer, learners.installed.by_name[name], ranker) for name, ranker in lesson.trained.rankers.items()
+        }
+        start, end = _window(lesson.learnt)
+        return writer.publish(
+            Manifest(
+                created_at=created_at,
+                window_start=start,
+                window_end=end,
+                seed=learners.seed,
+                feed_position=read.position,
+                n_people=len(material.ids),
+                n_interactions=len(read.events),
+                rankers=rankers,
+                metrics=lesson.metrics,
+            )
+        )
+
+
+def _tastes(lesson: Lesson) -> Tastes:
+    return tastes_of(lesson.factors, lesson.words.content, lesson.encoder)
+
+
+def _window(pairs: Pairs) -> tuple[datetime | None, datetime | None]:
+    if not len(pairs):
+        return None, None
+    return datetime.fromtimestamp(pairs.time_s[0], UTC), datetime.fromtimestamp(pairs.time_s[-1], UTC)
+
+
+async def live_bundle(store: Store, bundles: Bundles) -> Live | None:
+    """What serves now; None when nothing does, or when it cannot be read and so is no standard to be measured by."""
+    record = await bundles.live()
+    if record is None:
+        return None
+    try:
+        bundle = store.open(record.version)
+        return Live(bundle, snapshot.load(bundle))
+    except BundleInvalid as exc:
+        _LOG.warning("live bundle cannot be compared with", bundle_version=record.version, reason=exc.message)
+        return None
+
+
+async def promote(store: Store, bundles: Bundles, version: str) -> BundleRecord:
+    """Make a bundle the live one, after every file of it was verified and everyone in it read.
+
+    Raises BundleInvalid when it cannot be served, and OperatorError when it is not registered.
+    """
+    snapshot.load(store.open(version))
+    return await bundles.publish(version)
