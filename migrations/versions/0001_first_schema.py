@@ -151,7 +151,6 @@ def create_interactions() -> None:
         "interactions_received",
         "interactions",
         ["target_id", "family", "actor_id"],
-        postgresql_where=sa.text("family in (1, 2)"),
         postgresql_include=["kind"],
     )
     op.create_table(

@@ -26,14 +26,21 @@ class Maintenance:
         self._changes_retention_days = changes_retention_days
 
     async def run(self) -> Maintained | None:
-        """One round, in one transaction; None when another replica is at it. Raises DatabaseUnavailable, also when readers of
-        impressions held it up for 2 s: nothing is done then, and the next round does it."""
+        """One round; None when another replica is at it. Raises DatabaseUnavailable, also when readers of impressions held it
+        up for 2 s: the next round does it."""
 
-        async def work(session: AsyncSession) -> Maintained | None:
-            if not await try_lock(session, MAINTENANCE):
-                return None
-            made = await partitions.ensure(session, days_ahead=3)
-            dropped = await partitions.drop(session, self._impressions_retention_days)
-            return Maintained(made, dropped, await prune(session, self._changes_retention_days))
+        async def make(session: AsyncSession) -> list[str] | None:
+            free = await try_lock(session, MAINTENANCE)
+            return await partitions.ensure(session, days_ahead=3) if free else None
 
-        return await write(self._sessions, work)
+        async def drop(session: AsyncSession) -> list[str]:
+            return await partitions.drop(session, self._impressions_retention_days)
+
+        async def forget(session: AsyncSession) -> int:
+            return await prune(session, self._changes_retention_days)
+
+        # A transaction each, so that tables are locked in one order only, that of whoever writes impressions.
+        made = await write(self._sessions, make)
+        if made is None:
+            return None
+        return Maintained(made, await write(self._sessions, drop), await write(self._sessions, forget))

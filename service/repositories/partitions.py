@@ -67,11 +67,16 @@ async def _children(session: AsyncSession, parted: Parted) -> set[str]:
 
 
 async def _make(session: AsyncSession, parted: Parted, day: date) -> None:
-    """A new partition, with the day's rows that went to the default one, which PostgreSQL would refuse it for."""
+    """A new partition, with the day's rows that went to the default one, which PostgreSQL would refuse it for.
+
+    Writers are stopped at the table itself: one that was already on its way to the default partition would find that this
+    does not take its row any more.
+    """
     table, column, name = parted.table, parted.column, _name(parted, day)
     start, end = (f"'{_midnight(at).isoformat()}'" for at in (day, day + timedelta(days=1)))
     stray = f"with stray as (delete from {table}_default where {column} >= {start} and {column} < {end} returning *)"
     for statement in (
+        f"lock table only {table} in share row exclusive mode",
         f"create table {name} (like {table} including defaults including constraints)",
         f"lock table {table}_default in access exclusive mode",
         f"{stray} insert into {name} select * from stray",

@@ -75,7 +75,6 @@ interactions = Table(
         "target_id",
         "family",
         "actor_id",
-        postgresql_where=text("family in (1, 2)"),
         postgresql_include=["kind"],  # so that a popular person's thousands of admirers are read from the index alone
     ),
 )

@@ -43,14 +43,16 @@ _PUT = text(
     """
 )
 
-# In the order of dependence: whose pools' features, then the impressions that name those pools. `clock_timestamp()`, since
-# `now()` is the time before the wait for the lock.
 _ERASE = (
-    "delete from interactions where actor_id = :id or target_id = :id",
-    "delete from matches where low_id = :id or high_id = :id",
-    "delete from served_features where pool_id in (select pool_id from impressions where viewer_id = :id)",
-    "delete from impressions where viewer_id = :id",
+    text("delete from interactions where actor_id = :id or target_id = :id"),
+    text("delete from matches where low_id = :id or high_id = :id"),
+    text("delete from served_features where pool_id in (select pool_id from impressions where viewer_id = :id)"),
+    text("delete from impressions where viewer_id = :id"),
 )
+# In the order of whoever writes or drops impressions, lest the two deadlock.
+_LOCK_SHOWN = text("lock table impressions, served_features in row exclusive mode")
+
+# `clock_timestamp()`, since `now()` is the time before the wait for the lock.
 _TOMBSTONE = text(
     """
     insert into tombstones (user_id, incarnation, erased_at) values (:id, :incarnation, clock_timestamp())
@@ -144,8 +146,9 @@ class Users:
             gone = await session.scalar(text("delete from users where id = :id returning incarnation"), {"id": user_id})
             if gone is None:
                 return False
+            await session.execute(_LOCK_SHOWN)
             for statement in _ERASE:
-                await session.execute(text(statement), {"id": user_id})
+                await session.execute(statement, {"id": user_id})
             await session.execute(_TOMBSTONE, {"id": user_id, "incarnation": gone})
             return True
 

@@ -1,0 +1,186 @@
+"""Impressions are written once, never for the erased, and parted by day without a write being refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from service.domain import ExperimentArm, Impression, ServedFeatures
+from service.repositories.database import Database
+from service.repositories.impressions import Impressions
+from service.repositories.locks import MAINTENANCE
+from service.repositories.maintenance import Maintenance
+from service.repositories.users import Users
+from tests.integration.repo_builders import person, settle
+
+NOW = datetime.now(UTC)
+TODAY = f"{NOW:%Y%m%d}"
+
+
+def shown(viewer_id: int, served_at: datetime = NOW, pool_id: UUID | None = None) -> Impression:
+    return Impression(
+        slate_id=uuid4(),
+        request_id="request",
+        viewer_id=viewer_id,
+        served_at=served_at,
+        algorithm_version="v1",
+        bundle_version="b",
+        experiment=ExperimentArm("trial", "treatment"),
+        pool_id=pool_id or uuid4(),
+        candidate_ids=(2, 3),
+        scores=(0.5, 0.25),
+        propensities=(1.0, 0.125),
+        exploration=(False, True),
+        sources=(("admirers", "explore"), ("explore",)),
+        cached=True,
+        degraded=False,
+    )
+
+
+def features(pool_id: UUID) -> ServedFeatures:
+    return ServedFeatures(pool_id=pool_id, computed_at=NOW, names=("a",), candidate_ids=(2, 3), matrix=bytes(range(8)))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
+    await settle(opened, 2)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def impressions(database: Database) -> Impressions:
+    return Impressions(database.sessions)
+
+
+async def rows(database: Database, query: str) -> list[dict[str, Any]]:
+    async with database.sessions() as session:
+        return [dict(row) for row in (await session.execute(text(query))).mappings()]
+
+
+async def places(database: Database, table: str) -> dict[str, int]:
+    found = await rows(database, f"select tableoid::regclass::text as place, count(*) as n from {table} group by 1")
+    return {row["place"]: row["n"] for row in found}
+
+
+async def test_a_slate_is_one_row_with_all_its_fields(database: Database, impressions: Impressions) -> None:
+    slate = shown(1)
+    assert await impressions.write([slate], []) == 1
+
+    [row] = await rows(database, "select * from impressions")
+    assert (row.pop("experiment"), row.pop("arm")) == ("trial", "treatment")
+    assert row.pop("sources") == [["admirers", "explore"], ["explore"]]
+    expected = {name: getattr(slate, name) for name in row}
+    assert row == {name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()}
+
+
+async def test_features_are_stored_to_the_byte(database: Database, impressions: Impressions) -> None:
+    pool = features(uuid4())
+    await impressions.write([shown(1, pool_id=pool.pool_id)], [pool])
+
+    [row] = await rows(database, "select * from served_features")
+    assert (row["matrix"], row["names"], row["candidate_ids"]) == (pool.matrix, ["a"], [2, 3])
+
+
+async def test_a_batch_sent_again_is_not_a_second_one(database: Database, impressions: Impressions) -> None:
+    slate = shown(1)
+    for _ in range(2):
+        await impressions.write([slate, shown(2)], [features(slate.pool_id)])
+
+    assert sum((await places(database, "impressions")).values()) == 3
+    assert sum((await places(database, "served_features")).values()) == 1
+
+
+async def test_slates_of_the_erased_and_their_features_are_left_out(database: Database, impressions: Impressions) -> None:
+    users = Users(database.sessions)
+    await users.erase(1)
+    erased, unknown, living = shown(1), shown(99), shown(2)
+    pools = [features(slate.pool_id) for slate in (erased, unknown, living)]
+
+    assert await impressions.write([erased, unknown, living], pools) == 1
+    assert await rows(database, "select pool_id from served_features") == [{"pool_id": living.pool_id}]
+
+
+async def test_somebody_new_under_an_erased_id_inherits_no_slate(database: Database, impressions: Impressions) -> None:
+    before = shown(1, served_at=datetime.now(UTC))
+    await Users(database.sessions).erase(1)
+    await Users(database.sessions).put(person(1))
+    after = shown(1, served_at=datetime.now(UTC) + timedelta(seconds=1))
+
+    assert await impressions.write([before, after], []) == 1
+    assert await rows(database, "select slate_id from impressions") == [{"slate_id": after.slate_id}]
+
+
+async def test_a_write_without_a_partition_of_its_day_goes_to_the_default_and_moves_later(
+    database: Database, impressions: Impressions
+) -> None:
+    await impressions.write([shown(1), shown(1, NOW - timedelta(days=400))], [features(uuid4())])
+    assert await places(database, "impressions") == {"impressions_default": 2}
+
+    made = await impressions.ensure_partitions(days_ahead=1)
+    assert await places(database, "impressions") == {"impressions_default": 1, f"impressions_p{TODAY}": 1}
+    assert await places(database, "served_features") == {f"served_features_p{TODAY}": 1}
+    assert len(made) == 4
+
+
+async def test_partitions_made_by_several_replicas_at_once_are_made_once(impressions: Impressions) -> None:
+    made = await asyncio.gather(*(impressions.ensure_partitions(3) for _ in range(4)))
+
+    assert sorted(map(len, made)) == [0, 0, 0, 8]
+
+
+async def test_writes_beside_the_making_of_partitions_are_all_there(database: Database, impressions: Impressions) -> None:
+    slates = [shown(1, NOW + timedelta(hours=hour)) for hour in range(60)]
+    writes = [impressions.write([slate, shown(2, slate.served_at)], [features(slate.pool_id)]) for slate in slates]
+    await asyncio.gather(*writes[:30], impressions.ensure_partitions(3), *writes[30:])
+
+    assert sum((await places(database, "impressions")).values()) == 120
+
+
+async def test_a_partition_has_the_keys_and_indexes_of_its_table(database: Database, impressions: Impressions) -> None:
+    await impressions.ensure_partitions(0)
+    counted = "select tablename, count(*) as n from pg_indexes where tablename like 'impressions%' group by 1"
+    n_indexes = {row["tablename"]: row["n"] for row in await rows(database, counted)}
+
+    assert n_indexes == {"impressions": 2, "impressions_default": 2, f"impressions_p{TODAY}": 2}
+
+
+async def test_old_partitions_and_strays_are_dropped(database: Database, impressions: Impressions) -> None:
+    old = NOW - timedelta(days=10)
+    day, next_day = (f"{at:%Y-%m-%d}" for at in (old, old + timedelta(days=1)))
+    name = f"impressions_p{old:%Y%m%d}"
+    async with database.sessions() as session:
+        await session.execute(text(f"create table {name} partition of impressions for values from ('{day}') to ('{next_day}')"))
+        await session.commit()
+    await impressions.ensure_partitions(0)
+    await impressions.write([shown(1), shown(1, old), shown(1, NOW - timedelta(days=20))], [])
+
+    assert await impressions.drop_partitions(older_than_days=10) == []
+    assert await impressions.drop_partitions(older_than_days=9) == [name]
+    assert await places(database, "impressions") == {f"impressions_p{TODAY}": 1}
+
+
+async def test_one_replica_at_a_time_does_the_housekeeping(database: Database) -> None:
+    maintenance = Maintenance(database.sessions, impressions_retention_days=90, changes_retention_days=14)
+    async with database.sessions() as session:
+        await session.execute(text(f"select pg_advisory_xact_lock({MAINTENANCE})"))
+        assert await maintenance.run() is None
+
+    done = await maintenance.run()
+    assert done is not None
+    assert (len(done.partitions_made), done.partitions_dropped, done.changes_pruned) == (8, [], 0)
+
+
+async def test_housekeeping_prunes_the_feed(database: Database) -> None:
+    async with database.sessions() as session:
+        await session.execute(text("update changes set recorded_at = now() - interval '15 days'"))
+        await session.commit()
+    done = await Maintenance(database.sessions, 90, 14).run()
+
+    assert done is not None
+    assert done.changes_pruned == 1
