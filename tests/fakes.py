@@ -241,7 +241,8 @@ class World:
         self.rankers = {"v1": loaded("v1", FakeRanker()), "heuristic": loaded("heuristic", FakeRanker())}
         self.door = ThreadDoor(4)
         self.deadline_s = 2.0
-        self.exploration_share = 0.1
+        self.exploration_share = 0.0
+        self.limiter = Limiter(8, 8, 1.0)
         self.orchestrator = self.build()
 
     @property
@@ -260,7 +261,7 @@ class World:
             computation=Computation(retrieval, ranking, self.pools, retrieval_share=0.6),
             impressions=self.impressions,
             performance=self.performance,
-            limiter=Limiter(8, 8, 1.0),
+            limiter=self.limiter,
             now=self.clock.now,
         )
         return Orchestrator(

@@ -1,0 +1,81 @@
+"""The order of candidates and the slate taken from it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.recommend.selection import order, select
+
+scores_ = st.lists(st.sampled_from([0.1, 0.5, 0.9, np.nan, np.inf]), min_size=1, max_size=30)
+
+
+def test_the_best_come_first_ties_by_id_and_what_is_no_number_last() -> None:
+    ids = np.array([5, 4, 3, 2, 1])
+    scores = np.array([0.5, np.nan, 0.9, 0.5, np.inf], np.float32)
+    assert ids[order(ids, scores)].tolist() == [3, 2, 5, 1, 4]
+
+
+@given(scores_, st.randoms(use_true_random=False))
+def test_the_order_does_not_depend_on_how_candidates_came(scores: list[float], random: object) -> None:
+    ids, values = np.arange(1, len(scores) + 1), np.array(scores, np.float32)
+    shuffled = np.array(sorted(range(len(scores)), key=lambda _: random.random()))  # type: ignore[attr-defined]
+    assert (ids[order(ids, values)] == ids[shuffled][order(ids[shuffled], values[shuffled])]).all()
+
+
+def chosen(n: int, limit: int, share: float, explorable: list[int], seed: int = 0) -> list[tuple[int, str]]:
+    mask = np.isin(np.arange(n), explorable)
+    return [(place.index, place.slot) for place in select(np.arange(n) + 1, mask, limit, share, seed)]
+
+
+def test_without_exploration_the_first_are_shown() -> None:
+    assert chosen(10, 3, 0.0, list(range(10))) == [(0, "ranked"), (1, "ranked"), (2, "ranked")]
+
+
+def test_a_share_of_the_positions_explores_and_stands_last_in_the_order_of_scores() -> None:
+    slots = chosen(100, 20, 0.1, list(range(100)))
+    assert [index for index, slot in slots if slot == "ranked"] == list(range(18))
+    explored = [index for index, slot in slots[18:] if slot == "exploration"]
+    assert len(explored) == 2
+    assert 20 <= explored[0] < explored[1]
+
+
+def test_nobody_is_pushed_out_when_everyone_fits() -> None:
+    assert chosen(20, 20, 0.5, list(range(20))) == [(index, "ranked") for index in range(20)]
+
+
+def test_where_few_can_explore_the_ranked_fill_the_slate() -> None:
+    slots = chosen(50, 20, 0.5, [30])
+    assert [slot for _, slot in slots].count("exploration") == 1
+    assert [index for index, _ in slots] == [*range(19), 30]
+
+
+def test_the_same_seed_draws_the_same_and_others_draw_others() -> None:
+    draws = {tuple(chosen(200, 20, 0.1, list(range(200)), seed)) for seed in range(20)}
+    assert chosen(200, 20, 0.1, list(range(200)), 3) in map(list, draws)
+    assert len(draws) > 10
+
+
+def test_somebody_who_drops_out_moves_nobody_else_out_of_the_draw() -> None:
+    ids, mask = np.arange(1, 101), np.ones(100, bool)
+    before = {int(ids[place.index]) for place in select(ids, mask, 20, 0.2, 9) if place.slot == "exploration"}
+    gone = min(before)
+    kept = ids[ids != gone]
+    places = select(kept, mask[:99], 20, 0.2, 9)
+    assert before - {gone} <= {int(kept[place.index]) for place in places if place.slot == "exploration"}
+
+
+def test_the_propensity_is_how_often_somebody_is_drawn() -> None:
+    ids, mask = np.arange(1, 41), np.ones(40, bool)
+    places = [place for seed in range(2000) for place in select(ids, mask, 20, 0.2, seed)]
+    explored = [place for place in places if place.slot == "exploration"]
+    assert {place.propensity for place in explored} == {4 / 20}
+    assert sum(place.index == 33 for place in explored) / 2000 == pytest.approx(0.2, abs=0.03)
+    assert {place.propensity for place in places if place.slot == "ranked"} == {1.0}
+
+
+@given(st.integers(0, 60), st.integers(1, 30), st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 99))
+def test_a_slate_holds_as_many_different_people_as_it_can(n: int, limit: int, share: float, seed: int) -> None:
+    indexes = [index for index, _ in chosen(n, limit, share, list(range(0, n, 2)), seed)]
+    assert len(indexes) == len(set(indexes)) == min(n, limit)
+    assert indexes == sorted(indexes)

@@ -1,0 +1,103 @@
+"""The door to worker threads."""
+
+import asyncio
+import contextvars
+import threading
+
+import pytest
+
+from service.errors import StageBusy, StageTimeout
+from service.resilience import Deadline
+from service.threads import ThreadDoor
+
+variable = contextvars.ContextVar("variable", default="outside")
+
+
+async def test_a_call_runs_in_another_thread_and_brings_its_result() -> None:
+    door = ThreadDoor(1)
+    assert await door.call("k", threading.get_ident, deadline=Deadline(5)) != threading.get_ident()
+    assert await door.call("k", divmod, 7, 2, deadline=Deadline(5)) == (3, 1)
+
+
+async def test_a_call_keeps_the_context_variables_of_its_caller() -> None:
+    variable.set("inside")
+    assert await ThreadDoor(1).call("k", variable.get, deadline=Deadline(5)) == "inside"
+
+
+async def test_what_the_function_raises_reaches_the_caller() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await ThreadDoor(1).call("k", lambda: 1 / 0, deadline=Deadline(5))
+
+
+async def test_a_call_that_hangs_ends_with_its_deadline() -> None:
+    hang = threading.Event()
+    with pytest.raises(StageTimeout):
+        await ThreadDoor(1).call("k", hang.wait, deadline=Deadline(0.02))
+    hang.set()
+
+
+async def test_a_key_whose_places_hang_is_busy_while_others_go_on() -> None:
+    door, hang = ThreadDoor(4), threading.Event()
+    for _ in range(2):
+        with pytest.raises(StageTimeout):
+            await door.call("hung", hang.wait, deadline=Deadline(0.02))
+    with pytest.raises(StageBusy):
+        await door.call("hung", int, deadline=Deadline(0.02))
+    assert await door.call("other", int, deadline=Deadline(5)) == 0
+    hang.set()
+
+
+async def test_a_place_is_free_again_when_the_late_call_has_ended() -> None:
+    door, hang = ThreadDoor(2), threading.Event()
+    with pytest.raises(StageTimeout):
+        await door.call("k", hang.wait, deadline=Deadline(0.02), at_most=1)
+    hang.set()
+    assert await door.call("k", int, deadline=Deadline(5), at_most=1) == 0
+
+
+async def test_more_calls_than_places_wait_their_turn() -> None:
+    door, together, most = ThreadDoor(4), 0, 0
+
+    def work() -> None:
+        nonlocal together, most
+        together += 1
+        most = max(most, together)
+        threading.Event().wait(0.01)
+        together -= 1
+
+    await asyncio.gather(*(door.call("k", work, deadline=Deadline(5)) for _ in range(8)))
+    assert most == 2
+
+
+async def test_a_call_whose_deadline_passed_before_a_thread_was_free_never_runs() -> None:
+    ran: list[int] = []
+    door, hang = ThreadDoor(1), threading.Event()
+    blocker = asyncio.create_task(door.call("a", hang.wait, deadline=Deadline(5)))
+    await asyncio.sleep(0)
+    with pytest.raises(StageTimeout):
+        await door.call("b", ran.append, 1, deadline=Deadline(0.02))
+    hang.set()
+    await blocker
+    await door.call("c", int, deadline=Deadline(5))
+    assert not ran
+
+
+async def test_a_cancelled_caller_leaves_the_door_usable() -> None:
+    door, hang = ThreadDoor(1), threading.Event()
+    call = asyncio.create_task(door.call("k", hang.wait, deadline=Deadline(5), at_most=1))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    hang.set()
+    assert await door.call("k", int, deadline=Deadline(5), at_most=1) == 0
+
+
+async def test_closing_ends_the_idle_threads() -> None:
+    door = ThreadDoor(2)
+    await door.call("k", int, deadline=Deadline(5))
+    threads = list(door._threads)
+    door.close()
+    for thread in threads:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in threads)
