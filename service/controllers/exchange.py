@@ -4,10 +4,8 @@ Own and thin: Litestar's plugins for the same take two thirds of the throughput,
 path. It wraps the whole application, so that answers no route gave (404, 405) look like all others.
 """
 
-import random
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -15,6 +13,7 @@ import structlog
 from litestar import Request
 
 from service import telemetry
+from service.recommend.identifiers import uuid7
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -118,14 +117,7 @@ def _request_id(given: bytes | None) -> str:
     """The caller's id when it is a sane token, else a new one that sorts by time."""
     if given is not None and _SANE_TOKEN.fullmatch(given):
         return given.decode()
-    return str(_time_ordered_uuid())
-
-
-def _time_ordered_uuid() -> uuid.UUID:
-    """A version 7 UUID (RFC 9562): milliseconds since 1970 in the first 48 bits, chance in the rest."""
-    milliseconds = time.time_ns() // 1_000_000
-    chance = random.getrandbits(74)
-    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | (chance >> 62) << 64 | 2 << 62 | chance & (1 << 62) - 1)
+    return str(uuid7())
 
 
 def _finish(exchange: Exchange, method: str) -> None:

@@ -56,7 +56,7 @@ class PersonRecord(PersonBody, frozen=True, kw_only=True, forbid_unknown_fields=
 class PeopleBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Up to a thousand people, written all or none. Each id at most once."""
 
-    people: Annotated[tuple[PersonRecord, ...], Meta(min_length=1, max_length=1000)]
+    users: Annotated[tuple[PersonRecord, ...], Meta(min_length=1, max_length=1000)]
 
 
 class PersonChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,13 +112,16 @@ def person_of(profile: Profile) -> Person:
 
 
 def profile_of(body: PersonBody, person_id: int, created_at: datetime) -> Profile:
-    """The Profile that a body asks for; `created_at` counts where the body has none."""
+    """The Profile that a body asks for, times in UTC; `created_at` counts where the body has none."""
     values = {name: getattr(body, name) for name in PersonBody.__struct_fields__}
-    return Profile(**values | {"id": person_id, "created_at": body.created_at or created_at})
+    values |= {"id": person_id, "created_at": (body.created_at or created_at).astimezone(UTC)}
+    if body.last_active_at is not None:
+        values["last_active_at"] = body.last_active_at.astimezone(UTC)
+    return Profile(**values)
 
 
 def cross_field_problems(person: PersonBody | Profile, now: datetime, prefix: str = "") -> list[Problem]:
-    """The rules that span fields, and those that need a clock. `prefix` as in `people[3].`."""
+    """The rules that span fields, and those that need a clock. `prefix` as in `users[3].`."""
     problems = []
     if (person.latitude is None) != (person.longitude is None):
         lacking = "latitude" if person.latitude is None else "longitude"
@@ -129,6 +132,14 @@ def cross_field_problems(person: PersonBody | Profile, now: datetime, prefix: st
     for name in ("created_at", "last_active_at"):
         problems += time_problems(getattr(person, name), f"{prefix}{name}", now)
     return problems
+
+
+def change_problems(changes: PersonChanges, after: Profile, now: datetime) -> list[Problem]:
+    """The same for a change: what was wrong before and is not touched is not held against it."""
+    given = changes.given()
+    spans = ({"latitude", "longitude"}, {"seeks_min_age", "seeks_max_age"}, {"last_active_at"})
+    touched = set().union(*(fields for fields in spans if fields & given.keys()))
+    return [problem for problem in cross_field_problems(after, now) if problem.field in touched]
 
 
 def time_problems(instant: datetime | None, field: str, now: datetime) -> list[Problem]:

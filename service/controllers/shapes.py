@@ -1,7 +1,6 @@
 """The queries, bodies and replies of all routes but those of people. The schema is made of them."""
 
-from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -63,7 +62,7 @@ class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PerformanceQuery(msgspec.Struct, frozen=True, kw_only=True):
-    scope: Annotated[str, Meta(description="`replica`: the process that answers. The fleet's sum is not offered")] = "replica"
+    scope: Annotated[Literal["replica"], Meta(description="The process that answers")] = "replica"
     window_s: Annotated[int, Meta(ge=1, le=3600, description="The last so many seconds")] = 60
 
 
@@ -75,9 +74,10 @@ class RefreshBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class RefreshReply(msgspec.Struct, frozen=True):
-    """`refreshed` counts viewers; null: everybody."""
+    """`refreshed`: how many people's pools were dropped."""
 
-    refreshed: int | None
+    refreshed: int
+    request_id: str
 
 
 class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,14 +139,13 @@ class AlgorithmsReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Live(msgspec.Struct, frozen=True):
-    status: str
+    status: Literal["live"]
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """`degraded` names the parts that are missing for now while answers are still given."""
+    """`degraded` names the servers that are away while answers are still given: `database`, `redis`."""
 
-    status: str
+    status: Literal["ready"]
     degraded: tuple[str, ...]
     bundle_version: str | None
     people: int
-    since: datetime

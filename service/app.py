@@ -1,0 +1,95 @@
+"""create_app(settings): the only place where routes and parts are joined."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import uvicorn
+from litestar import Litestar
+
+from service.app_parts import running_parts
+from service.artifacts.store import Store
+from service.controllers.algorithms import Algorithms
+from service.controllers.interactions import InteractionsController
+from service.controllers.keys import require_safe_bind
+from service.controllers.operations import Health, metrics, schema
+from service.controllers.people import People
+from service.controllers.recommendations import Recommendations
+from service.controllers.shell import shell
+from service.errors import BadSetting
+from service.features.definitions import FEATURES
+from service.plugins import load_rankers, load_sources
+from service.recommend.pools import redis_client
+from service.repositories.database import Database
+from service.repositories.migrate import require_current
+from service.settings import Settings, variable
+from service.telemetry import configure_logging
+
+HANDLERS = (Recommendations, People, InteractionsController, Algorithms, Health, metrics, schema)
+INJECTED = (
+    "orchestrator",
+    "performance",
+    "models",
+    "breakers",
+    "users",
+    "interactions",
+    "matches",
+    "aftermath",
+    "settings",
+)
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The application; its parts live from the lifespan's start to its end. Raises BadSetting for keys that cannot be read."""
+
+    @asynccontextmanager
+    async def parts(app: Litestar) -> AsyncIterator[None]:
+        async with running_parts(settings) as running:
+            app.state.update(running)
+            yield
+            app.state.pop("readiness")
+
+    app = shell(settings, HANDLERS, INJECTED, [parts])
+    app.state.version = version("amity")
+    return app
+
+
+async def preflight(settings: Settings) -> None:
+    """Everything that would keep a replica from starting, each as one clear line: an OperatorError or DatabaseUnavailable."""
+    require_safe_bind(settings)
+    for name in ("database_url", "redis_url"):
+        if not getattr(settings, name):
+            raise BadSetting(f"{variable(name)} must be set")
+    try:
+        await redis_client(settings.redis_url, settings.redis_timeout_ms / 1000).aclose()
+    except ValueError as exc:  # which quotes no part of the URL
+        raise BadSetting(f"{variable('redis_url')} cannot be used: {exc}") from exc
+    Store(settings.artifacts_url, settings.cache_path)
+    load_rankers(settings, FEATURES)
+    load_sources(settings)
+    database = Database(settings.database_url, pool_size=1)
+    try:
+        await database.ping()
+    finally:
+        await database.close()
+    await require_current(settings.database_url)
+
+
+def build_server(settings: Settings) -> uvicorn.Server:
+    """uvicorn around the application. `await server.serve(sockets=[...])`, or `server.run()`; SIGTERM drains for `drain_s`."""
+    configure_logging(settings.log_format, settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,192 @@
+"""The parts of a replica, built in the order in which they need one another, and taken down in the reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+
+from service.artifacts.bundle import Bundle
+from service.artifacts.store import Store
+from service.background import Background
+from service.controllers.operations import Readiness
+from service.controllers.writes import Aftermath
+from service.errors import AmityError
+from service.features.definitions import FEATURES
+from service.plugins import Installed, InstalledRanker, LoadedRanker, instantiate, load_rankers, load_sources
+from service.population.feed import ChangeFeed
+from service.population.holder import PopulationHolder
+from service.population.loader import Origin, load
+from service.population.watcher import BundleWatcher
+from service.recommend.computation import Computation
+from service.recommend.identifiers import uuid7
+from service.recommend.impressions import ImpressionQueue
+from service.recommend.models import LiveModels
+from service.recommend.orchestrator import Orchestrator, Parts, Policy
+from service.recommend.performance import Performance
+from service.recommend.pools import PoolKey, RedisPools, redis_client
+from service.recommend.profiles import Truth
+from service.recommend.ranking import Ranking
+from service.recommend.retrieval import Retrieval
+from service.recommend.stages import Breakers
+from service.repositories.bundles import Bundles
+from service.repositories.changes import Changes
+from service.repositories.database import Database
+from service.repositories.impressions import Impressions
+from service.repositories.interactions import Interactions
+from service.repositories.maintenance import Maintenance
+from service.repositories.matches import Matches
+from service.repositories.users import Users
+from service.resilience import Breaker, Deadline, Limiter
+from service.settings import Settings
+from service.telemetry import start_tracing, stop_tracing
+from service.threads import ThreadDoor
+
+_LOG = structlog.get_logger("amity.app")
+
+WRITE_TIMEOUT_S = 5.0
+"""Bound on one statement of a write; reads within a request have their own, shorter one."""
+RANKERS_LOAD_S = 120.0
+FLUSH_S = 5.0
+"""Time for writing the last impressions at the end."""
+MAINTENANCE_S = 3600.0
+
+Rankers = Mapping[str, LoadedRanker]
+Holder = PopulationHolder[Rankers]
+
+
+@asynccontextmanager
+async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """Everything that handlers get injected, by name; stopped in good order at the end.
+
+    Raises AmityError when the database is away or its schema is old, or when a plug-in that is needed is broken.
+    """
+    async with AsyncExitStack() as stack:
+        tracing = start_tracing(settings.otlp_endpoint)
+        stack.callback(stop_tracing, tracing)
+        door = ThreadDoor(settings.threads)
+        stack.callback(door.close)
+        database = Database(settings.database_url, settings.database_pool_size, WRITE_TIMEOUT_S)
+        stack.push_async_callback(database.close)
+        await database.ping()
+        background = Background()
+        stack.push_async_callback(background.stop)  # also when what follows fails
+        origin = _origin(settings, database, door)
+        holder, feed = await _population(settings, origin, background)
+        pools = _pools(settings)
+        stack.push_async_callback(pools.close)
+        impressions = ImpressionQueue(
+            Impressions(database.sessions), settings.impressions_flush_ms / 1000, settings.impressions_queue
+        )
+        background.keep("impressions", impressions.run)
+        maintenance = Maintenance(database.sessions, settings.impressions_retention_days, settings.changes_retention_days)
+        background.keep("maintenance", lambda: _maintain(maintenance))
+        stack.push_async_callback(lambda: impressions.close(Deadline(FLUSH_S)))
+        stack.push_async_callback(background.stop)  # before the last flush, which a running one would disturb
+        yield _injected(settings, origin, holder, feed, pools, impressions) | {
+            "matches": Matches(database.sessions),
+            "readiness": _readiness(settings, holder, database, pools),
+        }
+
+
+def _origin(settings: Settings, database: Database, door: ThreadDoor) -> Origin:
+    sessions = database.sessions
+    return Origin(
+        store=Store(settings.artifacts_url, settings.cache_path),
+        bundles=Bundles(sessions),
+        users=Users(sessions),
+        interactions=Interactions(sessions),
+        changes=Changes(sessions),
+        door=door,
+    )
+
+
+async def _population(settings: Settings, origin: Origin, background: Background) -> tuple[Holder, ChangeFeed]:
+    """Everyone, loaded and caught up with; then kept so."""
+    installed = load_rankers(settings, FEATURES)
+    for problem in installed.problems:
+        _LOG.warning("ranker left out", ranker=problem.name, reason=problem.reason)
+
+    async def prepare(bundle: Bundle | None) -> Rankers:
+        return await _loaded_rankers(origin.door, installed, bundle)
+
+    loaded = await load(origin)
+    holder: Holder = PopulationHolder(loaded.population, await prepare(loaded.bundle))
+    feed = ChangeFeed(origin, holder, settings.feed_poll_ms, {"bundle": lambda: watcher.nudge()})
+    watcher = BundleWatcher(origin, holder, feed, prepare, settings.bundle_poll_ms)
+    await feed.catch_up()
+    background.keep("feed", feed.run)
+    background.keep("bundles", watcher.run)
+    return holder, feed
+
+
+async def _loaded_rankers(door: ThreadDoor, installed: Installed[InstalledRanker], bundle: Bundle | None) -> Rankers:
+    rankers = await door.call("bundle", instantiate, installed, bundle, deadline=Deadline(RANKERS_LOAD_S))
+    for ranker in rankers.values():
+        if ranker.problem:
+            _LOG.warning("ranker not loaded", ranker=ranker.name, reason=ranker.problem)
+    return rankers
+
+
+def _pools(settings: Settings) -> RedisPools:
+    timeout_s = settings.redis_timeout_ms / 1000
+    return RedisPools(redis_client(settings.redis_url, timeout_s), settings.pool_ttl_s, timeout_s, Breaker("redis"))
+
+
+def _injected(
+    settings: Settings, origin: Origin, holder: Holder, feed: ChangeFeed, pools: RedisPools, impressions: ImpressionQueue
+) -> dict[str, Any]:
+    models, breakers, performance = LiveModels(holder), Breakers(), Performance()
+    deadline_s = settings.deadline_ms / 1000
+    sources = load_sources(settings)
+    for problem in sources.problems:
+        _LOG.warning("source left out", source=problem.name, reason=problem.reason)
+    retrieval = Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
+    ranking = Ranking(origin.door, breakers, settings.fallback_ranker, settings.ranking_share)
+    parts = Parts(
+        models=models,
+        truth=Truth(origin.users, origin.interactions, Breaker("database"), settings.database_timeout_ms / 1000),
+        pools=pools,
+        computation=Computation(retrieval, ranking, pools, settings.retrieval_share, uuid7),
+        impressions=impressions,
+        performance=performance,
+        limiter=Limiter(settings.max_in_flight, settings.max_queued, deadline_s),
+    )
+    policy = Policy(
+        deadline_s=deadline_s,
+        default_ranker=settings.default_ranker,
+        exploration_share=settings.exploration_share,
+    )
+    return {
+        "orchestrator": Orchestrator(parts, policy),
+        "performance": performance,
+        "models": models,
+        "breakers": breakers,
+        "users": origin.users,
+        "interactions": origin.interactions,
+        "aftermath": Aftermath(feed, pools),
+    }
+
+
+def _readiness(settings: Settings, holder: Holder, database: Database, pools: RedisPools) -> Readiness:
+    async def database_answers() -> bool:
+        await database.ping()
+        return True
+
+    async def redis_answers() -> bool:
+        looked = await pools.read_generations(PoolKey(0, ""), Deadline(settings.redis_timeout_ms / 1000))
+        return looked.generations is not None
+
+    pings: dict[str, Callable[[], Any]] = {"database": database_answers, "redis": redis_answers}
+    return Readiness(holder, pings, settings.database_timeout_ms / 1000)
+
+
+async def _maintain(maintenance: Maintenance) -> None:
+    """The hourly housekeeping; a round that the database did not let happen is left to the next one."""
+    while True:
+        try:
+            await maintenance.run()
+        except AmityError as exc:
+            _LOG.warning("maintenance put off", reason=exc.message)
+        await asyncio.sleep(MAINTENANCE_S)

@@ -1,0 +1,106 @@
+"""Who should I meet: recommendations, similar people, and what operators ask of them."""
+
+from litestar import Controller, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, SkipValidation
+
+from service.controllers.exchange import exchange_of
+from service.controllers.keys import require_scope
+from service.controllers.routes import AnyRequest, body_of, person_id, query_of, reply, spec
+from service.controllers.shapes import PerformanceQuery, RecommendationQuery, RefreshBody, RefreshReply, SimilarQuery
+from service.domain import SimilarPeople, Slate
+from service.errors import BadInput
+from service.recommend.orchestrator import Orchestrator
+from service.recommend.performance import Performance, PerformanceReport
+
+
+class Recommendations(Controller):
+    path = "/api/v1/recommendations"
+
+    @get(
+        "/users/{user_id:str}/recommendations",
+        opt=spec(
+            summary="People likely to like the viewer back",
+            scope="read",
+            query=RecommendationQuery,
+            replies={200: Slate},
+            errors=(404, 503),
+            description="`degraded` lists what was bent to answer at all; a short or empty list says why in `message`.",
+        ),
+    )
+    async def recommend(
+        self, request: AnyRequest, user_id: FromPath[str], orchestrator: NamedDependency[SkipValidation[Orchestrator]]
+    ) -> Response[bytes]:
+        exchange = exchange_of(request)
+        exchange.fields["viewer_id"] = viewer_id = person_id(user_id)
+        question = query_of(request, RecommendationQuery).to_request(viewer_id, exchange.request_id)
+        slate = await orchestrator.recommend(question)
+        exchange.event = "recommendations generated"
+        exchange.fields |= {
+            "count": slate.total_count,
+            "algorithm_version": slate.algorithm_version,
+            "generation_time_ms": slate.generation_time_ms,
+            "cached": slate.cached,
+            "degraded": [f"{bent.stage}:{bent.reason}" for bent in slate.degraded],
+        }
+        return reply(slate)
+
+    @get(
+        "/users/{user_id:str}/similar",
+        opt=spec(
+            summary="People like this one in content and taste",
+            scope="read",
+            query=SimilarQuery,
+            replies={200: SimilarPeople},
+            errors=(404, 503),
+            description="Never the person, the inactive, or a blocked pair.",
+        ),
+    )
+    async def similar(
+        self, request: AnyRequest, user_id: FromPath[str], orchestrator: NamedDependency[SkipValidation[Orchestrator]]
+    ) -> Response[bytes]:
+        exchange = exchange_of(request)
+        exchange.fields["viewer_id"] = viewer_id = person_id(user_id)
+        limit = query_of(request, SimilarQuery).limit
+        found = await orchestrator.similar(viewer_id, limit, exchange.request_id)
+        exchange.event = "similar people found"
+        exchange.fields["count"] = found.total_count
+        return reply(found)
+
+    @post(
+        "/refresh",
+        status_code=200,
+        opt=spec(
+            summary="Drop ranked pools on every replica",
+            scope="write",
+            body=RefreshBody,
+            replies={200: RefreshReply},
+            errors=(503,),
+            description="Either `user_ids` or `all`; `all` needs the scope `admin` as well. 503 when Redis did not take it.",
+        ),
+    )
+    async def refresh(self, request: AnyRequest, orchestrator: NamedDependency[SkipValidation[Orchestrator]]) -> Response[bytes]:
+        body = await body_of(request, RefreshBody)
+        if body.all == (body.user_ids is not None):
+            raise BadInput.of("user_ids", "must be given when all is not true, and only then")
+        if body.all:
+            require_scope(request, "admin")
+        exchange = exchange_of(request)
+        exchange.event = "pools dropped"
+        exchange.fields["count"] = n_viewers = await orchestrator.refresh(body.user_ids)
+        return reply(RefreshReply(n_viewers, exchange.request_id))
+
+    @get(
+        "/performance",
+        opt=spec(
+            summary="How fast recommendations are answered",
+            scope="admin",
+            query=PerformanceQuery,
+            replies={200: PerformanceReport},
+            description="Counts are 0 and the rest null in an empty window.",
+        ),
+    )
+    async def performance(
+        self, request: AnyRequest, performance: NamedDependency[SkipValidation[Performance]]
+    ) -> Response[bytes]:
+        return reply(performance.report(query_of(request, PerformanceQuery).window_s))
