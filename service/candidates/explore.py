@@ -16,6 +16,6 @@ class Explore:
         if not people.n_eligible or query.k <= 0:
             return Found(np.empty(0, np.int64), np.empty(0, np.float32))
         n_drawn = min(query.k, people.n_eligible)
-        ids = np.sort(people.eligible_ids())  # rows differ between replicas; the draw of a seed must not
+        ids = np.sort(people.eligible_ids(), kind="stable")  # rows differ between replicas; the draw of a seed must not
         drawn = np.random.default_rng(query.seed).choice(ids, n_drawn, replace=False)
         return Found(drawn, np.full(n_drawn, n_drawn / people.n_eligible, np.float32))

@@ -8,7 +8,10 @@ _DAY_S = 86_400.0
 
 
 class Newcomers:
-    """Those who joined within 30 days, newest first, ties by id. Scores fall from 1 (now) to 0 (30 days ago)."""
+    """Those who joined within 30 days, newest first; ties, as after an import without times, by lot.
+
+    Scores fall from 1 (now) to 0 (30 days ago).
+    """
 
     contract_version = CONTRACT_VERSION
     version = "1"
@@ -19,5 +22,7 @@ class Newcomers:
         # A time of joining in the future (another machine's clock) is as new as now.
         age_days = np.maximum(0.0, (query.now_s - created_at_s) / _DAY_S)
         new = np.flatnonzero(age_days <= NEW_FOR_DAYS)
-        best = new[np.lexsort((ids[new], -created_at_s[new]))[: query.k]]
+        new = new[np.argsort(ids[new])]  # rows differ between replicas; the lot of a seed must not
+        lot = np.random.default_rng(query.seed).permutation(len(new))
+        best = new[np.lexsort((lot, -created_at_s[new]))[: query.k]]
         return Found(ids[best], (1 - age_days[best] / NEW_FOR_DAYS).astype(np.float32))

@@ -1,4 +1,5 @@
-"""A population as files of a bundle: the only code that knows the names `people.*`, `vocab.*`, `profiles`, `relations.*`, `vectors.*`."""
+"""A population as files of a bundle: the only code that knows their names, `people.*`, `vocab.*`, `profiles.*`, `relations.*` and
+`vectors.*`; those of the encoder, `content.*`, are its own."""
 
 from typing import Any
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain import Profile
-from service.errors import BundleInvalid
 from service.features.content import ContentEncoder
 from service.population.vectors import Rows, Space
 
@@ -19,15 +18,15 @@ class Tastes:
     """Both spaces. A person's item in `mutual` is (q, p); a viewer asks with (p, q).
 
     `mutual`: float32 (n, 2f), `content`: float32 (n, c) of unit length, rows as in the population's base. Without an encoder
-    a newcomer has no vectors, and who changes keeps the old ones. Raises BundleInvalid when they do not fit each other.
+    a newcomer has no vectors, and who changes keeps the old ones. Raises ValueError when they do not fit each other.
     """
 
     def __init__(self, mutual: NDArray[Any], content: NDArray[Any], encoder: ContentEncoder | None) -> None:
         if mutual.ndim != 2 or content.ndim != 2 or len(mutual) != len(content) or mutual.shape[1] % 2:
-            raise BundleInvalid(f"vectors of shapes {mutual.shape} and {content.shape} do not fit each other")
+            raise ValueError(f"vectors of shapes {mutual.shape} and {content.shape} do not fit each other")
         self.n_factors = mutual.shape[1] // 2
         if encoder and (encoder.n_factors, encoder.n_content) != (self.n_factors, content.shape[1]):
-            raise BundleInvalid("the content encoder makes vectors of other lengths than the bundle's")
+            raise ValueError("the content encoder makes vectors of other lengths than the bundle's")
         self.encoder = encoder
         self.spaces = {"mutual": Space(mutual), "content": Space(content)}
 

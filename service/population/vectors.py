@@ -12,8 +12,6 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import BundleInvalid
-
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
@@ -38,10 +36,10 @@ class Space:
     """One vector space: an immutable base in a FAISS flat index, and rows appended since. `n_dims` is the vectors' length."""
 
     def __init__(self, base: NDArray[Any]) -> None:
-        """`base`: float32 (n_base, n_dims), copied once into the index. Raises BundleInvalid when a number is not finite."""
+        """`base`: float32 (n_base, n_dims), copied once into the index. Raises ValueError when a number is not finite."""
         vectors = np.ascontiguousarray(base, np.float32)
         if not np.isfinite(vectors).all():
-            raise BundleInvalid(f"{int((~np.isfinite(vectors)).any(axis=1).sum())} vectors hold numbers that are not finite")
+            raise ValueError(f"{int((~np.isfinite(vectors)).any(axis=1).sum())} vectors hold numbers that are not finite")
         self.n_base, self.n_dims = vectors.shape
         self._index = faiss.IndexFlatIP(self.n_dims)
         self._index.add(vectors)

@@ -1,0 +1,130 @@
+"""A population in a bundle is the same population again; one that does not fit is refused with the reason."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from service.artifacts.bundle import Bundle, Manifest
+from service.artifacts.store import BundleWriter, Store
+from service.domain import FeedPosition, Filters, Profile
+from service.errors import BundleInvalid
+from service.population import snapshot
+from service.population.build import StandingPairs, build
+from service.population.population import Population
+from service.population.relations import BLOCKED, LIKED, PASSED
+from service.population.tastes import Tastes
+from tests.population_people import NOW, asking, crowds, person, tastes
+
+PAIRS = StandingPairs(
+    np.array([1, 1, 2, 3, 4, 4]), np.array([2, 3, 1, 1, 5, 5]), np.array([LIKED, PASSED, LIKED, BLOCKED, LIKED, BLOCKED], np.int8)
+)
+
+
+def manifest(n_people: int) -> Manifest:
+    return Manifest(
+        created_at=NOW,
+        window_start=None,
+        window_end=None,
+        seed=1,
+        feed_position=FeedPosition(7, 9),
+        n_people=n_people,
+        n_interactions=0,
+    )
+
+
+def saved(
+    folder: Path, population: Population, vectors: Tastes, version: str = "v1", extra: dict[str, Any] | None = None
+) -> Bundle:
+    """The bundle that is read back; `extra` replaces arrays as they are written."""
+    store = Store(folder, folder / "cache")
+    with BundleWriter(store, version) as writer:
+        plain = writer.array
+        writer.array = lambda name, values: plain(name, (extra or {}).get(name, values))  # type: ignore[method-assign]
+        snapshot.write(writer, population, vectors)
+        writer.publish(manifest(population.n_people))
+    return store.open(version)
+
+
+def through_bundle(folder: Path, people: list[Profile], version: str = "v1") -> tuple[Population, Population]:
+    vectors = tastes(people)
+    built = build(people, PAIRS, vectors)
+    return built, snapshot.load(saved(folder, built, vectors, version))
+
+
+def test_loaded_population_answers_as_the_built_one(tmp_path: Path) -> None:
+    people = [person(one, bio=f"w{one}", interests=(f"i{one}", "all"), gender="x") for one in (3, 1, 2, 5, 4)]
+    built, loaded = through_bundle(tmp_path, people)
+    views = [each.eligible(asking(people[1], each.relations(1), exclude_seen=False)) for each in (built, loaded)]
+    query = views[0].viewer_vector("mutual")
+    assert query is not None
+    found = [view.search("mutual", query, 9) for view in views]
+    assert found[0].ids.tolist() == found[1].ids.tolist() == sorted(found[0].ids.tolist(), key=found[0].ids.tolist().index)
+    names = (
+        "mutual_affinity",
+        "content_similarity",
+        "shared_interests",
+        "candidate_log_likes_received",
+        "candidate_completeness",
+    )
+    first, second = (view.features(found[0].ids, names) for view in views)
+    np.testing.assert_array_equal(first, second)
+    assert [loaded.profile(one.id) for one in people] == people
+    assert (loaded.bundle_version, loaded.position, loaded.n_people) == ("v1", FeedPosition(7, 9), 5)
+
+
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(people=crowds(5))
+def test_any_people_are_eligible_and_related_as_before(tmp_path_factory: pytest.TempPathFactory, people: list[Profile]) -> None:
+    built, loaded = through_bundle(tmp_path_factory.mktemp("bundle"), people)
+    first, second = (each.mask(people[0], Filters(), NOW.timestamp()) for each in (built, loaded))
+    np.testing.assert_array_equal(first, second)
+    for one in range(1, 6):
+        before, after = built.relations(one), loaded.relations(one)
+        for name in ("liked", "passed", "liked_by", "passed_by", "blocked"):
+            assert getattr(before, name) == getattr(after, name)
+
+
+def test_loaded_population_takes_changes(tmp_path: Path) -> None:
+    _, loaded = through_bundle(tmp_path, [person(one, bio="a") for one in range(1, 6)])
+    loaded.apply_profiles([person(2, bio="b"), person(9, location="Ulm")])
+    loaded.erase([3])
+    assert sorted(loaded.ids().tolist()) == [1, 2, 4, 5, 9]
+    assert loaded.relations(1).passed == frozenset()
+
+
+def test_empty_population_can_be_saved(tmp_path: Path) -> None:
+    built, loaded = through_bundle(tmp_path, [])
+    assert built.n_people == loaded.n_people == 0
+    assert loaded.eligible(asking(person(1))).n_eligible == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("vectors.mutual", np.full((5, 8), np.nan, np.float32), "not finite"),
+        ("vectors.mutual", np.ones((4, 8), np.float32), "4 people, and 5 people"),
+        ("people.age", np.ones(4, np.float32), "differ in length"),
+        ("people.id", np.array([1, 2, 2, 4, 5]), "order of their ids"),
+        ("people.gender", np.full(5, 3, np.int32), "codes of gender"),
+        ("relations.given.indptr", np.array([0, 1, 2, 3, 4, 99]), "relations.given"),
+        ("profiles.offsets", np.zeros(6, np.int64), "profiles"),
+        ("content.cold_p", np.ones((2, 2), np.float32), "do not fit"),
+    ],
+)
+def test_bundle_that_does_not_fit_is_refused_with_the_reason(tmp_path: Path, name: str, values: object, reason: str) -> None:
+    people = [person(one) for one in range(1, 6)]
+    vectors = tastes(people)
+    bundle = saved(tmp_path, build(people, PAIRS, vectors), vectors, extra={name: values})
+    with pytest.raises(BundleInvalid, match=f"^bundle v1: .*{reason}"):
+        snapshot.load(bundle)
+
+
+def test_population_with_an_overlay_is_not_written(tmp_path: Path) -> None:
+    people = [person(1), person(2)]
+    built = build(people)
+    built.apply_profiles([person(1, bio="changed")])
+    with pytest.raises(ValueError, match="nothing has changed"):
+        saved(tmp_path, built, tastes(people))

@@ -1,0 +1,123 @@
+"""What sources and the service see of the people eligible for one request, and who is like whom."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from service.domain import Relations
+from service.features.geography import distance_km
+from service.population.build import StandingPairs, build
+from service.population.population import Population
+from service.population.relations import LIKED
+from tests.population_people import NOW, asking, encoder, person, tastes
+
+PEOPLE = [
+    person(1, bio="hiking tea", age=30, latitude=48.85, longitude=2.35, interests=("go", "tea")),
+    person(2, bio="hiking tea", age=31, latitude=45.76, longitude=4.83, interests=("tea", "go")),
+    person(3, bio="chess", created_at=NOW - timedelta(days=9), interests=("chess",)),
+    person(4, bio="boats", age=60),
+]
+
+
+def population() -> Population:
+    likes = StandingPairs(np.array([2, 3, 4]), np.array([1, 1, 2]), np.full(3, LIKED, np.int8))
+    return build(PEOPLE, likes, tastes(PEOPLE))
+
+
+def test_admirers_are_those_eligible_and_not_answered_yet() -> None:
+    relations = Relations(liked_by=frozenset({2, 3, 4, 99}), blocked=frozenset({3}), passed=frozenset({4}))
+    view = population().eligible(asking(PEOPLE[0], relations, exclude_seen=False))
+    assert view.liked_by.tolist() == [2]
+
+
+def test_columns_line_up_with_eligible_ids() -> None:
+    view = population().eligible(asking(PEOPLE[0]))
+    assert view.eligible_ids().tolist() == [2, 3, 4]
+    np.testing.assert_array_equal(view.column("age"), np.array([31, np.nan, 60], np.float32))
+    assert view.column("created_at_s")[1] == (NOW - timedelta(days=9)).timestamp()
+    assert view.column("n_likes_received").tolist() == [1, 0, 0]
+    expected = [distance_km(48.85, 2.35, 45.76, 4.83), np.nan, np.nan]
+    np.testing.assert_allclose(view.column("distance_km"), expected, rtol=1e-6)
+
+
+def test_mutual_query_asks_for_both_directions() -> None:
+    people = population()
+    view = people.eligible(asking(PEOPLE[0]))
+    vector = view.viewer_vector("mutual")
+    assert vector is not None
+    found = view.search("mutual", vector, 3)
+    features = view.features(found.ids, ("forward_affinity", "backward_affinity"))
+    np.testing.assert_allclose(found.scores, features.sum(axis=1), rtol=1e-5)
+
+
+def test_content_query_turns_towards_liked_people() -> None:
+    people = population()
+    own = people.eligible(asking(PEOPLE[0])).viewer_vector("content")
+    liking = people.eligible(asking(PEOPLE[0], Relations(liked=frozenset({4})), exclude_seen=False)).viewer_vector("content")
+    boats = encoder().encode(PEOPLE[3])
+    assert own is not None
+    assert liking is not None
+    assert liking @ boats > own @ boats
+    assert np.linalg.norm(liking) == pytest.approx(1, abs=1e-5)
+
+
+def test_viewer_not_known_here_yet_asks_by_profile() -> None:
+    newcomer = person(50, bio="hiking tea", interests=("go", "tea"), age=30, latitude=48.85, longitude=2.35)
+    view = population().eligible(asking(newcomer))
+    vector = view.viewer_vector("content")
+    assert vector is not None
+    np.testing.assert_allclose(vector, encoder().encode(PEOPLE[0]), atol=1e-6)
+    assert view.search("content", vector, 1).ids.tolist() == [1]
+
+
+def test_viewer_edited_a_moment_ago_asks_by_the_new_profile() -> None:
+    edited = person(4, bio="chess", interests=("chess",))
+    vector = population().eligible(asking(edited)).viewer_vector("content")
+    assert vector is not None
+    np.testing.assert_allclose(vector, encoder().encode(edited), atol=1e-6)
+
+
+@pytest.mark.parametrize("space", ["mutual", "content"])
+def test_without_vectors_nothing_is_found_and_nothing_fails(space: str) -> None:
+    view = build(PEOPLE).eligible(asking(PEOPLE[0]))
+    assert view.viewer_vector(space) is None
+    assert len(view.search(space, np.ones(8, np.float32), 5).ids) == 0
+
+
+def test_unknown_spaces_and_columns_are_refused_by_name() -> None:
+    view = population().eligible(asking(PEOPLE[0]))
+    with pytest.raises(ValueError, match="no space named 'nope'"):
+        view.search("nope", np.ones(8, np.float32), 1)
+    with pytest.raises(ValueError, match="no space named 'nope'"):
+        view.viewer_vector("nope")
+    with pytest.raises(ValueError, match="no column named 'gender'"):
+        view.column("gender")
+
+
+def test_features_of_somebody_erased_meanwhile_are_missing() -> None:
+    people = population()
+    view = people.eligible(asking(PEOPLE[0]))
+    people.erase([2])
+    names = ("forward_affinity", "age_gap_years", "distance_km", "shared_interests", "candidate_log_likes_received")
+    values = view.features(np.array([2, 3]), names)[0]
+    np.testing.assert_array_equal(values, np.array([np.nan, np.nan, np.nan, 0, 0], np.float32))
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_most_similar_is_the_one_who_says_the_same(vectors: bool) -> None:
+    people = [person(one, bio="hiking tea", interests=("go",), age=30) for one in (1, 2)]
+    people += [person(one, bio=f"b{one}", interests=(f"x{one}",), age=60) for one in range(3, 40)]
+    found = build(people, tastes=tastes(people) if vectors else None).similar(people[0], frozenset(), 5)
+    if not vectors:
+        assert found.ids[0] == 2
+    assert 2 in found.ids
+    assert 1 not in found.ids
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_similar_leaves_out_the_hidden_and_the_inactive() -> None:
+    people = population()
+    people.apply_profiles([person(4, status="paused")])
+    assert people.similar(PEOPLE[0], frozenset({2}), 9).ids.tolist() == [3]
