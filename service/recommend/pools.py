@@ -102,13 +102,14 @@ class PoolRead(msgspec.Struct, frozen=True, eq=False):
 def viewer_digest(viewer: Profile, relations: Relations) -> int:
     """A number for what the viewer is and seeks and, while the history is short, thinks of others.
 
-    Compared on every use of a pool with the viewer as the database has it now, so that a changed preference and a newcomer's
+    Compared on every use of a pool with the viewer as the database has it now, so that an edited profile and a newcomer's
     like count at once on every replica, even when Redis missed the news.
     """
     opinions = sorted(relations.liked), sorted(relations.passed)
     history = opinions if len(opinions[0]) + len(opinions[1]) < SHORT_HISTORY else None
     state = (
-        (viewer.incarnation, viewer.age, viewer.gender, viewer.latitude, viewer.longitude),
+        (viewer.incarnation, viewer.age, viewer.gender, viewer.location, viewer.latitude, viewer.longitude),
+        (viewer.bio, viewer.interests),
         (viewer.seeks_genders, viewer.seeks_min_age, viewer.seeks_max_age, viewer.seeks_max_km),
         history,
     )
