@@ -64,6 +64,7 @@ class Keeper:
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the users
         failure = None
+        os.ftruncate(self._order.keeper_lock, 0)
         os.pwrite(self._order.keeper_lock, f"{os.getpid()}\n".encode(), 0)  # for people; nothing of ours relies on it
         try:
             self._start()
