@@ -58,6 +58,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.home.expanduser().absolute()
 
     @property
+    def cache_path(self) -> Path:
+        """Local copies of bundles that are kept elsewhere."""
+        return self.home_path / "cache"
+
+    @property
     def artifacts_url(self) -> str:
         return self.artifacts or str(self.home_path / "artifacts")
 

@@ -1,0 +1,22 @@
+"""The `amity` command: prepares the process, then hands over. Every foreseen failure is one clear line and exit code 1."""
+
+import sys
+
+from service import bootstrap
+
+# Training uses all cores; everything else keeps to one thread per caller, as FAISS and BLAS otherwise fight over them.
+PARALLEL_COMMANDS = ("train",)
+
+
+def main() -> None:
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    bootstrap.prepare(threads=None if command in PARALLEL_COMMANDS else 1)
+
+    from service.cli.commands import app  # after prepare: this imports numpy
+    from service.errors import AmityError
+
+    try:
+        app()
+    except AmityError as exc:
+        print(f"amity: {exc.message}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,145 @@
+"""`amity up` and `amity serve`: from whatever is there to a replica that answers."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import msgspec
+import uvicorn
+
+from service.app import build_server, preflight
+from service.cli.output import say
+from service.cli.servers import require_urls, with_servers
+from service.errors import OperatorError
+from service.repositories import migrate
+from service.repositories.bundles import Bundles
+from service.repositories.database import Database
+from service.repositories.facts import Facts
+from service.repositories.users import Users
+from service.settings import Settings
+
+INTERRUPTED = 130
+GREET_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class State:
+    """What `up` finds: how many people, whether a demo fill was cut off, whether a bundle is live."""
+
+    n_people: int
+    demo_unfinished: bool
+    bundle_live: bool
+
+
+def up(settings: Settings, demo_people: int, demo_seed: int) -> None:
+    """All steps from an empty machine to a served replica; each is skipped where its result is there already."""
+    listener = bind(settings)
+    with with_servers(settings) as joined:
+        revisions = asyncio.run(migrate.upgrade(joined.database_url))
+        say(f"Schema: {'migrated' if revisions else 'up to date'}")
+        state = asyncio.run(_look(joined))
+        if state.n_people == 0 or state.demo_unfinished:
+            _child("demo", "--people", str(demo_people), "--seed", str(demo_seed))
+        if not state.bundle_live:
+            _child("train")
+        _serve(joined, listener, greet=True)
+    say("Stopped; nothing of it is running any more.")
+
+
+def serve(settings: Settings, embedded: bool) -> None:
+    """One replica until it is told to stop."""
+    if not embedded:
+        require_urls(settings)
+    listener = bind(settings)
+    with with_servers(settings) as joined:
+        if embedded:
+            asyncio.run(migrate.upgrade(joined.database_url))
+        _serve(joined, listener, greet=False)
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening address, taken before any long work, so that an occupied port is known at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as exc:
+        listener.close()
+        reason = exc.strerror or str(exc)
+        raise OperatorError(f"cannot listen on {settings.host}:{settings.port} (AMITY_PORT): {reason}") from exc
+    listener.set_inheritable(False)
+    return listener
+
+
+async def _look(settings: Settings) -> State:
+    database = Database(settings.database_url)
+    try:
+        demo = await Facts(database.sessions).get("demo")
+        return State(
+            n_people=await Users(database.sessions).count(),
+            demo_unfinished=bool(demo) and not demo.get("complete", False),
+            bundle_live=await Bundles(database.sessions).live() is not None,
+        )
+    finally:
+        await database.close()
+
+
+def _child(*arguments: str) -> None:
+    """Another `amity` command in a process of its own: training wants all cores, serving one thread per caller."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    child = subprocess.Popen([sys.executable, "-m", "service.cli", *arguments], env=environment)
+    try:
+        code = child.wait()
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+    if code == INTERRUPTED or code < 0:
+        raise KeyboardInterrupt
+    if code:
+        raise OperatorError(f"`amity {' '.join(arguments)}` failed; see above")
+
+
+def _serve(settings: Settings, listener: socket.socket, greet: bool) -> None:
+    host, port = listener.getsockname()[:2]
+    settings = msgspec.structs.replace(settings, host=host, port=port)
+    asyncio.run(preflight(settings))
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    server = build_server(settings)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped in good order
+        asyncio.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))
+    if not server.started:
+        raise OperatorError(f"the service at {url} did not start; the log above says why")
+
+
+async def _until_stopped(server: uvicorn.Server, listener: socket.socket, lines: list[str]) -> None:
+    greeter = asyncio.create_task(_greet(server, lines))
+    try:
+        await server.serve(sockets=[listener])
+    except OSError as exc:
+        raise OperatorError(f"cannot listen (AMITY_PORT): {exc.strerror or exc}") from exc
+    finally:
+        greeter.cancel()
+
+
+async def _greet(server: uvicorn.Server, lines: list[str]) -> None:
+    while not server.started:
+        await asyncio.sleep(GREET_POLL_S)
+    for line in lines:
+        say(line)
+
+
+def greeting(url: str) -> list[str]:
+    """What a person sees once the service answers."""
+    path = "/api/v1/recommendations/users/1/recommendations?limit=20"
+    return [
+        f"Amity serves on {url}",
+        f"  try      curl -s '{url}{path}'",
+        f"  schema   {url}/schema",
+        "  stop     Ctrl-C",
+    ]

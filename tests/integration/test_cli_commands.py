@@ -1,0 +1,201 @@
+"""The `amity` command as a person meets it: real processes, their exit codes and what they print."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+AMITY = [sys.executable, "-m", "service.cli"]
+PEOPLE = 120
+
+
+def amity(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*AMITY, *arguments], env=environment(home, **variables), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AMITY_")}
+    return clean | {"AMITY_HOME": str(home), "PYTHONWARNINGS": "default"} | variables
+
+
+def refused_in_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1, done.stderr
+    assert lines[-1].startswith("amity: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[-1]
+
+
+@pytest.fixture(scope="module")
+def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose private database holds a small demo population and a trained bundle."""
+    home = tmp_path_factory.mktemp("home")
+    for command in (("demo", "--people", str(PEOPLE)), ("train",)):
+        done = amity(home, *command)
+        assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_serve_refuses_to_fall_back_to_private_servers(tmp_path: Path) -> None:
+    refused_in_one_line(amity(tmp_path, "serve"), "AMITY_DATABASE_URL", "AMITY_REDIS_URL", "--embedded")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_occupied_port_is_one_line(tmp_path: Path, taken_port: int) -> None:
+    done = amity(tmp_path, "up", AMITY_PORT=str(taken_port))
+    refused_in_one_line(done, str(taken_port), "AMITY_PORT")
+
+
+def test_a_setting_out_of_range_is_named(tmp_path: Path) -> None:
+    refused_in_one_line(amity(tmp_path, "doctor", AMITY_PORT="70000"), "AMITY_PORT", "65535")
+
+
+def test_a_database_that_is_not_there_is_one_line(tmp_path: Path, database_url: str, redis_url: str) -> None:
+    absent = re.sub(r"/[^/?]*\?", "/nowhere_to_be_found?", database_url)
+    done = amity(tmp_path, "serve", AMITY_PORT="0", AMITY_DATABASE_URL=absent, AMITY_REDIS_URL=redis_url)
+    refused_in_one_line(done, "nowhere_to_be_found")
+
+
+def test_a_url_that_is_no_database_is_one_line(tmp_path: Path, redis_url: str) -> None:
+    done = amity(tmp_path, "serve", AMITY_PORT="0", AMITY_DATABASE_URL="mysql://x", AMITY_REDIS_URL=redis_url)
+    refused_in_one_line(done, "mysql")
+
+
+def test_a_schema_that_is_not_migrated_is_one_line(tmp_path: Path, empty_database_url: str, redis_url: str) -> None:
+    done = amity(tmp_path, "serve", AMITY_PORT="0", AMITY_DATABASE_URL=empty_database_url, AMITY_REDIS_URL=redis_url)
+    refused_in_one_line(done, "amity migrate")
+
+
+def test_import_needs_a_file(tmp_path: Path) -> None:
+    refused_in_one_line(amity(tmp_path, "import"), "--people")
+
+
+def test_import_with_rejects_exits_1_and_keeps_what_was_good(tmp_path: Path) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text("id,name,age\n1,Ada,36\n2,Methuselah,999\n3,Grace,41\n")
+    done = amity(tmp_path / "home", "import", "--people", str(people), "--json")
+    assert done.returncode == 1, done.stderr
+    exported = tmp_path / "out.csv"
+    amity(tmp_path / "home", "export", "--people", str(exported))
+    assert [line.split(",")[1] for line in exported.read_text().splitlines()[1:]] == ["Ada", "Grace"]
+
+
+def test_demo_refuses_a_database_that_holds_anyone(tmp_path: Path) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text("id,name\n1,Ada\n")
+    assert amity(tmp_path / "home", "import", "--people", str(people)).returncode == 0
+    refused_in_one_line(amity(tmp_path / "home", "demo", "--people", "100"), "1 ")
+
+
+def test_rankers_list_names_the_installed_ones(tmp_path: Path) -> None:
+    done = amity(tmp_path, "rankers", "list", "--json")
+    assert {row["name"] for row in json.loads(done.stdout)} >= {"heuristic", "v1"}
+
+
+def test_bundles_list_shows_the_live_one(filled_home: Path) -> None:
+    records = json.loads(amity(filled_home, "bundles", "list", "--json").stdout)
+    assert [record["live"] for record in records] == [True]
+
+
+def test_doctor_is_content_with_a_whole_installation(filled_home: Path) -> None:
+    done = amity(filled_home, "doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    assert {finding["check"] for finding in json.loads(done.stdout)} >= {"redis", "schema", "people", "live bundle"}
+
+
+def test_doctor_names_the_damaged_file_of_the_live_bundle(filled_home: Path, tmp_path: Path) -> None:
+    victim = next((filled_home / "artifacts").rglob("vectors.p.npy"))
+    whole = victim.read_bytes()
+    victim.chmod(0o644)
+    victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        done = amity(filled_home, "doctor")
+        assert done.returncode == 1
+        assert "vectors.p.npy" in done.stdout
+    finally:
+        victim.write_bytes(whole)
+
+
+class Up:
+    """`amity up` in a process group of its own, as a terminal would run it."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen(
+            [*AMITY, "up", "--people", str(PEOPLE)],
+            env=environment(home, AMITY_PORT="0"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stderr is not None
+        self.said = ""
+        for line in self.process.stderr:
+            self.said += line
+            if "curl" in line:
+                break
+        found = re.search(r"curl -s '([^']+)'", self.said)
+        assert found, self.said
+        self.url = found.group(1)
+
+    def stop(self, number: signal.Signals) -> int:
+        os.killpg(self.process.pid, number)
+        assert self.process.stderr is not None
+        self.said += self.process.stderr.read()
+        return self.process.wait(timeout=30)
+
+
+def left_behind(home: Path) -> list[str]:
+    """Command lines of living processes that name this home, or that have it in their environment."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                text = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if str(home).encode() in text and b"pytest" not in text.split(b"\0")[0]:
+                found.append(text[:200].decode(errors="replace"))
+    return found
+
+
+@pytest.mark.slow
+def test_up_serves_the_curl_it_prints_and_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    home = tmp_path / "fresh"
+    up = Up(home)
+    with urllib.request.urlopen(up.url, timeout=10) as reply:
+        slate = json.load(reply)
+    code = up.stop(signal.SIGINT)
+    assert slate["total_count"] == 20
+    assert slate["degraded"] == []
+    assert code == 0, up.said
+    assert "Traceback" not in up.said
+    assert left_behind(home) == []
+
+
+@pytest.mark.slow
+def test_a_second_up_finds_everything_there(filled_home: Path) -> None:
+    up = Up(filled_home)
+    up.stop(signal.SIGTERM)
+    assert "Schema: up to date" in up.said
+    assert "Traceback" not in up.said
+    assert left_behind(filled_home) == []
