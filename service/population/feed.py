@@ -132,7 +132,9 @@ class ChangeFeed:
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):  # nobody nudged: time for the next look
-            await asyncio.wait_for(self._nudged.wait(), seconds)
+            # Not wait_for, which in Python 3.11 swallows a cancellation that comes together with a nudge.
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
         self._nudged.clear()
 
 

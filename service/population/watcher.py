@@ -50,7 +50,8 @@ class BundleWatcher(Generic[C]):
         """Watch until cancelled. While the database is away the present bundle serves on."""
         while True:
             with suppress(TimeoutError):  # nobody nudged: time for the next look
-                await asyncio.wait_for(self._nudged.wait(), self._poll_s)
+                async with asyncio.timeout(self._poll_s):
+                    await self._nudged.wait()
             self._nudged.clear()
             try:
                 await self.look()
