@@ -3,17 +3,25 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from service.errors import DatabaseUnavailable
 from service.repositories.failures import DRIVER_ERRORS, is_stale, translated
+from service.repositories.readers import Readers
 
 T = TypeVar("T")
-Sessions = async_sessionmaker[AsyncSession]
 Work = Callable[[AsyncSession], Awaitable[T]]
 
 LONG_S = 3600.0
 """Bound on one bulk statement, s, where the timeout of ordinary ones is too short."""
+
+
+class Sessions(async_sessionmaker[AsyncSession]):
+    """What repositories are made of: sessions, and the short way for reads of one statement."""
+
+    def __init__(self, bind: AsyncEngine, *, readers: Readers, **options: Any) -> None:
+        super().__init__(bind, **options)
+        self.readers = readers
 
 
 async def read(sessions: Sessions, work: Work[T]) -> T:

@@ -21,15 +21,13 @@ from service.repositories.storable import is_storable
 EVENT_ID_LENGTH = 200
 """Letters of an event_id: its key is in an index, whose entries PostgreSQL bounds at 2,704 bytes."""
 
-_RELATIONS = text(
-    """
+_RELATIONS = """
     select true, kind, array_agg(target_id) from interactions
-    where actor_id = :viewer_id and family in (1, 2) and kind in ('like', 'pass', 'unmatch', 'block') group by kind
+    where actor_id = $1 and family in (1, 2) and kind in ('like', 'pass', 'unmatch', 'block') group by kind
     union all
     select false, kind, array_agg(actor_id) from interactions
-    where target_id = :viewer_id and family in (1, 2) and kind in ('like', 'pass', 'unmatch', 'block') group by kind
-    """
-)
+    where target_id = $1 and family in (1, 2) and kind in ('like', 'pass', 'unmatch', 'block') group by kind
+"""
 _EXISTING = text("select id from users where id = any(cast(:ids as bigint[]))")
 _STANDING = text(
     """
@@ -103,11 +101,7 @@ class Interactions:
 
     async def relations(self, viewer_id: int) -> Relations:
         """What stands between the viewer and everyone, in both directions, in one query. Empty for an unknown viewer."""
-
-        async def work(session: AsyncSession) -> Relations:
-            return _relations((await session.execute(_RELATIONS, {"viewer_id": viewer_id})).all())
-
-        return await read(self._sessions, work)
+        return _relations(await self._sessions.readers.fetch(_RELATIONS, viewer_id))
 
     async def stream(self, batch_size: int = 10_000) -> AsyncIterator[list[Interaction]]:
         """All rows in the order of their key, withdrawals too. Each batch is a query of its own."""

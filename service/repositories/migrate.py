@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from service.errors import SchemaOutdated
-from service.repositories.database import connect, dsn, explained
+from service.repositories.connections import connect, dsn, explained
 from service.repositories.failures import DRIVER_ERRORS
 from service.repositories.locks import MIGRATIONS
 

@@ -83,11 +83,14 @@ async def test_a_frozen_server_is_unavailable_and_serves_when_it_thaws(
     assert not await call(private)
 
 
-async def test_a_deadline_is_not_held_up_by_a_frozen_server(private: Database, private_postgres: PrivatePostgres) -> None:
+@pytest.mark.parametrize("work", [get_somebody, erase_somebody])
+async def test_a_deadline_is_not_held_up_by_a_frozen_server(
+    private: Database, private_postgres: PrivatePostgres, work: Call
+) -> None:
     patient = Database(private_postgres.url, timeout_s=60.0)
-    await get_somebody(patient)
+    await work(patient)
     private_postgres.pause()
-    call = asyncio.ensure_future(get_somebody(patient))
+    call = asyncio.ensure_future(work(patient))
     await asyncio.sleep(0.05)
     call.cancel()
     done, _ = await asyncio.wait({call}, timeout=0.8)
@@ -97,10 +100,19 @@ async def test_a_deadline_is_not_held_up_by_a_frozen_server(private: Database, p
     await patient.close()
 
 
-async def test_the_statement_of_a_cancelled_call_is_stopped(database: Database) -> None:
+async def sleep_in_a_session(database: Database) -> object:
     async def sleep(session: AsyncSession) -> None:
         await session.execute(text("select pg_sleep(60)"))
 
+    return await read(database.sessions, sleep)
+
+
+async def sleep_in_a_reader(database: Database) -> object:
+    return await database.sessions.readers.fetch("select pg_sleep(60)")
+
+
+@pytest.mark.parametrize("sleep", [sleep_in_a_session, sleep_in_a_reader])
+async def test_the_statement_of_a_cancelled_call_is_stopped(database: Database, sleep: Call) -> None:
     async def sleeping(session: AsyncSession) -> int:
         active = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
         return int(await session.scalar(text(active)) or 0)
@@ -109,7 +121,7 @@ async def test_the_statement_of_a_cancelled_call_is_stopped(database: Database) 
         while await read(database.sessions, sleeping) != n_sleeping:  # noqa: ASYNC110 - another process is waited for
             await asyncio.sleep(0.01)
 
-    call = asyncio.ensure_future(read(database.sessions, sleep))
+    call = asyncio.ensure_future(sleep(database))
     await until(1)
     call.cancel()
     await until(0)
@@ -202,7 +214,34 @@ async def test_a_pool_without_a_free_connection_is_unavailable(database_url: str
     async with database.sessions() as session:
         await session.execute(text("select 1"))
         with pytest.raises(DatabaseUnavailable):
-            await get_somebody(database)
+            await erase_somebody(database)
+        assert await get_somebody(database) is None
+    await database.close()
+
+
+async def test_readers_open_no_more_connections_than_their_half(database_url: str) -> None:
+    database = Database(database_url, pool_size=4)
+    await asyncio.gather(*(get_somebody(database) for _ in range(20)))
+
+    async def connections(session: AsyncSession) -> int:
+        others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        return int(await session.scalar(text(f"select count(*) {others}")) or 0)
+
+    assert await read(database.sessions, connections) == 2
+    await database.close()
+
+
+async def test_a_read_that_waits_too_long_for_its_turn_is_unavailable(database_url: str) -> None:
+    database = Database(database_url, pool_size=2, timeout_s=0.2)
+    readers = database.sessions.readers
+    long = asyncio.ensure_future(readers.fetch("select pg_sleep(60)"))
+    await asyncio.sleep(0)
+    with pytest.raises(DatabaseUnavailable):
+        await get_somebody(database)
+    with pytest.raises(DatabaseUnavailable):
+        await long
+
+    assert await get_somebody(database) is None
     await database.close()
 
 

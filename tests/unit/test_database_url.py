@@ -3,7 +3,8 @@
 import pytest
 
 from service.errors import BadSetting
-from service.repositories.database import Database, dsn, place
+from service.repositories.connections import dsn, place
+from service.repositories.database import Database
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
