@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import xxhash
 from amity_rankers.contract import Floats, Ids, Mask
 from numpy.typing import NDArray
 
@@ -35,15 +34,21 @@ def select(ids: Ids, explorable: Mask, limit: int, exploration_share: float, see
     as a whole is in the order of scores. With `limit` candidates or fewer everyone is shown and nothing explores: there is
     nobody whom exploration could bring that the ranker would not.
     """
-    hopeful = [int(index) for index in np.flatnonzero(explorable[limit:]) + limit]
+    hopeful = np.flatnonzero(explorable[limit:]) + limit
     n_explored = min(int(limit * exploration_share), len(hopeful))
     ranked = [Place(index, "ranked", 1.0) for index in range(min(len(ids), limit - n_explored))]
     if not n_explored:
         return ranked
-    drawn = sorted(hopeful, key=lambda index: _lot(int(ids[index]), seed))[:n_explored]
-    return ranked + [Place(index, "exploration", n_explored / len(hopeful)) for index in sorted(drawn)]
+    drawn = hopeful[np.argsort(_lots(ids[hopeful], seed), kind="stable")[:n_explored]]
+    return ranked + [Place(index, "exploration", n_explored / len(hopeful)) for index in sorted(drawn.tolist())]
 
 
-def _lot(candidate_id: int, seed: int) -> int:
-    """A number per candidate, so that the draw stays as it is for the others when somebody drops out."""
-    return xxhash.xxh3_64_intdigest(candidate_id.to_bytes(8, "little"), seed=seed)
+def _lots(ids: Ids, seed: int) -> NDArray[np.uint64]:
+    """A random number for each candidate, uint64 (n,), so that the draw stays as it is for the others when one drops out.
+
+    The mixing function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), 5 us for 200 where a hash each takes 70.
+    """
+    mixed = ids.astype(np.uint64) + np.uint64(seed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -47,13 +47,15 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read_prof
     ahead = 0
     while True:
         places = select(ids[left], explorable[left], request.limit, exploration_share, pool.pool_id.int & (2**64 - 1))
-        wanted = [int(ids[left[place.index]]) for place in places] + ids[left[:ahead]].tolist()
-        unread = [who for who in dict.fromkeys(wanted) if who not in known]
+        unread = [who for place in places if (who := int(ids[left[place.index]])) not in known]
         if not unread:
             return _shown(pool, left, places, known)
+        unread += [who for who in ids[left[:ahead]].tolist() if who not in known and who not in unread]
         read = await read_profiles(unread)
-        refused = {who for who in unread if who not in read or _refused(viewing, read[who])}
         known.update(read)
+        refused = {who for who in unread if who not in read or _refused(viewing, read[who])}
+        if not refused:
+            return _shown(pool, left, places, known)
         left = np.array([index for index in left.tolist() if int(ids[index]) not in refused], np.int64)
         ahead = max(request.limit, 2 * ahead)
 

@@ -101,6 +101,18 @@ async def test_ids_that_a_source_invents_do_not_leak() -> None:
     assert [one.id for one in slate.recommendations] == [2]
 
 
+def test_a_slate_from_which_nobody_drops_out_is_one_read_of_its_people() -> None:
+    reads: list[int] = []
+
+    async def read(ids: Sequence[int]) -> dict[int, Profile]:
+        reads.append(len(ids))
+        return {one: person(one) for one in ids}
+
+    viewing = Viewing(RecommendationRequest(viewer_id=1000, limit=20), person(1000), Relations(), NOW)
+    assert len(asyncio.run(fill(pool_of(range(1, 501)), viewing, 0.1, read))) == 20
+    assert reads == [20]
+
+
 def test_a_pool_nobody_of_which_may_be_shown_costs_few_reads() -> None:
     reads = 0
 
