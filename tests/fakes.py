@@ -243,6 +243,7 @@ class World:
         self.deadline_s = 2.0
         self.exploration_share = 0.0
         self.limiter = Limiter(8, 8, 1.0)
+        self.truth = Truth(self.database, self.database, Breaker("database"), timeout_s=0.5)
         self.orchestrator = self.build()
 
     @property
@@ -256,7 +257,7 @@ class World:
         ranking = Ranking(self.door, breakers, fallback="heuristic", share=0.25)
         parts = Parts(
             models=self,
-            truth=Truth(self.database, self.database, Breaker("database"), timeout_s=0.5),
+            truth=self.truth,
             pools=self.pools,
             computation=Computation(retrieval, ranking, self.pools, retrieval_share=0.6),
             impressions=self.impressions,

@@ -102,9 +102,8 @@ class Orchestrator:
         algorithm, arm = route(request, tuple(models.rankers), policy.default_ranker)  # 2
 
         key = self._key(request, models, algorithm)
-        viewer, relations, looked = await asyncio.gather(  # 3
-            parts.truth.viewer(request.viewer_id, memory, deadline, trail),
-            parts.truth.relations(request.viewer_id, memory, deadline, trail),
+        (viewer, relations), looked = await asyncio.gather(  # 3
+            parts.truth.both(request.viewer_id, memory, deadline, trail),
             self._look(key, request.use_cache, deadline),
         )
         if viewer is None:

@@ -1,5 +1,6 @@
 """Viewer, relations and profiles as the database has them now, or, while it is away, as memory knows them."""
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
@@ -23,6 +24,18 @@ class Truth:
         self._relations = relations
         self._breaker = breaker
         self._timeout_s = timeout_s
+
+    async def both(
+        self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail
+    ) -> tuple[Profile | None, Relations]:
+        """The viewer and the relations, read side by side; one after the other while the breaker is not closed, so that a
+        probe that succeeds lets the second read through."""
+        if self._breaker.state != "closed":
+            viewer = await self.viewer(viewer_id, memory, deadline, trail)
+            return viewer, await self.relations(viewer_id, memory, deadline, trail)
+        return await asyncio.gather(
+            self.viewer(viewer_id, memory, deadline, trail), self.relations(viewer_id, memory, deadline, trail)
+        )
 
     async def viewer(self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail) -> Profile | None:
         """The viewer; None when the database is away and memory does not know them. Raises UnknownUser."""

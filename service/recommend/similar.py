@@ -23,8 +23,7 @@ class Similar:
         Raises UnknownUser.
         """
         memory, trail = self._models.current.population, Trail()
-        person = await self._truth.viewer(person_id, memory, deadline, trail)
-        relations = await self._truth.relations(person_id, memory, deadline, trail)
+        person, relations = await self._truth.both(person_id, memory, deadline, trail)
         people: list[SimilarPerson] = []
         if person is not None:
             with stage("similar"):
