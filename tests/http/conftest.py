@@ -1,7 +1,8 @@
 """The real application on real servers, with a small population stored through the repositories."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from service.app import create_app
 from service.domain import Profile
@@ -57,16 +59,30 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     await asyncio.wait({life, started}, return_when=asyncio.FIRST_COMPLETED)
     if life.done():
         await life  # raises what kept it from starting
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://amity") as client:  # type: ignore[arg-type]
-        yield client
-    over.set()
-    await life
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://amity") as client:  # type: ignore[arg-type]
+            yield client
+    finally:
+        over.set()
+        await life
 
 
 async def store(database_url: str, profiles: list[Profile]) -> None:
     database = Database(database_url)
     await Users(database.sessions).put_many(profiles)
     await database.close()
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A server that a test starts sets up logging for the whole process, on a stream that ends with the test."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

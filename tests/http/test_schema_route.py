@@ -13,14 +13,15 @@ from service.settings import Settings
 
 APP = create_app(Settings())
 DOCUMENT = openapi(APP, "0")
-ROUTES = [
+_FOUND = [
     (route.path_format, method.lower(), spec_of(handler.opt))
     for route in APP.routes
     if isinstance(route, HTTPRoute)
     for handler in route.route_handlers
-    for method in handler.http_methods
+    for method in sorted(handler.http_methods)
     if method != "OPTIONS"
 ]
+ROUTES = sorted(_FOUND, key=lambda found: found[:2])  # Litestar's order is that of sets, and differs between workers
 
 
 def references(node: Any) -> set[str]:
