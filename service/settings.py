@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: Annotated[int, Meta(ge=1, description="Time for one recommendation request, ms")] = 250
     retrieval_share: Annotated[float, Meta(gt=0, le=1, description="Part of the deadline that retrieval may use")] = 0.60
     ranking_share: Annotated[float, Meta(gt=0, le=1, description="Part of the deadline that ranking may use")] = 0.25
-    max_in_flight: Annotated[int, Meta(ge=1, description="Recommendation requests at work at once in a replica")] = 64
+    max_in_flight: Annotated[int, Meta(ge=1, description="Recommendation requests at work at once in a replica")] = 16
     max_queued: Annotated[int, Meta(ge=0, description="Requests that may wait for a place; more get a 503")] = 128
     threads: Annotated[int, Meta(ge=1, description="Worker threads of a replica")] = 8
     redis_timeout_ms: Annotated[int, Meta(ge=1, description="Time for one Redis command, ms")] = 75
