@@ -37,8 +37,7 @@ class State:
 
 def up(settings: Settings, demo_people: int, demo_seed: int) -> None:
     """All steps from an empty machine to a served replica; each is skipped where its result is there already."""
-    listener = bind(settings)
-    with with_servers(settings) as joined:
+    with bind(settings) as listener, with_servers(settings) as joined:
         revisions = asyncio.run(migrate.upgrade(joined.database_url))
         say(f"Schema: {'migrated' if revisions else 'up to date'}")
         state = asyncio.run(_look(joined))
@@ -54,8 +53,7 @@ def serve(settings: Settings, embedded: bool) -> None:
     """One replica until it is told to stop."""
     if not embedded:
         require_urls(settings)
-    listener = bind(settings)
-    with with_servers(settings) as joined:
+    with bind(settings) as listener, with_servers(settings) as joined:
         if embedded:
             asyncio.run(migrate.upgrade(joined.database_url))
         _serve(joined, listener, greet=False)

@@ -1,0 +1,86 @@
+"""`make bench`: every benchmark on private servers of its own, as a table and as benchmarks/results/latest.json.
+
+make bench                    sizes for a few minutes
+make bench ARGS=--full        the sizes that benchmarks/README.md reports
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import import_rate, requests
+from benchmarks.rows import Row
+from service.embedded.lease import EmbeddedServers
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+LEAST_IMPORT_PER_S = 50_000
+LEAST_COLD_GAIN = 1.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="the sizes that benchmarks/README.md reports")
+    full = parser.parse_args().full
+    with tempfile.TemporaryDirectory() as home, EmbeddedServers(Path(home)) as servers:
+        rows = imports(servers.database_url, 1_000_000 if full else 200_000)
+    with tempfile.TemporaryDirectory() as home, EmbeddedServers(Path(home)) as servers:
+        urls = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
+        rows += quality(urls)
+        rows += requests.measure(urls, n_viewers=1000, n_requests=20_000 if full else 4000)
+    _write(rows)
+
+
+def imports(database_url: str, size: int) -> list[Row]:
+    """Import of a CSV file of people and one of interactions."""
+    figures = import_rate.measure(database_url, size, "csv")
+    return [
+        Row(f"import: people ({size:,})", figures["people_per_s"], "people/s", LEAST_IMPORT_PER_S),
+        Row(f"import: interactions ({size:,})", figures["interactions_per_s"], "interactions/s", LEAST_IMPORT_PER_S),
+        Row(f"import: peak memory ({size:,})", figures["peak_mb"], "MB"),
+    ]
+
+
+def quality(urls: dict[str, str]) -> list[Row]:
+    """Training on the demo population: how long, and how good on what was held out."""
+    _amity(urls, "migrate")
+    _amity(urls, "demo")
+    report = _amity(urls, "train")
+    metrics, seconds = report["metrics"], sum(report["seconds"].values())
+    return [
+        Row("train: time", round(seconds, 1), "s"),
+        *(Row(f"train: {name}", round(value, 4), "") for name, value in sorted(metrics.items())),
+        Row(
+            "train: NDCG@20 without history / popularity",
+            round(metrics["cold_ndcg20"] / metrics["cold_popularity_ndcg20"], 2),
+            "ratio",
+            LEAST_COLD_GAIN,
+        ),
+    ]
+
+
+def _amity(urls: dict[str, str], command: str) -> dict[str, Any]:
+    arguments = [sys.executable, "-m", "service.cli", command, "--json"]
+    done = subprocess.run(arguments, env=os.environ | urls, check=True, stdout=subprocess.PIPE, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _write(rows: list[Row]) -> None:
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        wanted = "" if row.target is None else f"{'≤' if row.at_most else '≥'} {row.target:,g}: {'met' if row.met else 'MISSED'}"
+        print(f"{row.name:<{width}}  {row.value:>14,.6g} {row.unit:<20} {wanted}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    figures = [{"name": row.name, "value": row.value, "unit": row.unit, "target": row.target, "met": row.met} for row in rows]
+    RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"\n{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores; written to {RESULTS.name}")
+
+
+if __name__ == "__main__":
+    main()
