@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from service.errors import CircuitOpen, Overloaded, StageTimeout
+from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
 from service.telemetry import BREAKER_STATE
 
 T = TypeVar("T")
@@ -92,10 +92,14 @@ class Breaker:
 
     @contextmanager
     def guard(self, failure: type[Exception]) -> Iterator[None]:
-        """Raises CircuitOpen while open; else counts how the block ends. Only `failure` counts as such."""
+        """Raises CircuitOpen while open; else counts how the block ends. Only `failure` counts as such, and StageBusy as
+        nothing: a part that was not asked, for want of a thread, has neither failed nor answered."""
         self._enter()
         try:
             yield
+        except StageBusy:
+            self._probing = False
+            raise
         except failure:
             self._record_failure()
             raise

@@ -29,7 +29,7 @@ class ThreadDoor:
         self._max_workers = max_workers
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._places: dict[str, _Places] = {}
 
     async def call(self, key: str, fn: Callable[..., T], *args: Any, deadline: Deadline, at_most: int = 2) -> T:
         """`fn(*args)` in a thread; at most `at_most` calls of one key at once, so that a hung one cannot take all threads.
@@ -37,10 +37,10 @@ class ThreadDoor:
         Waits for a place and for the result, both within the deadline: StageBusy when no place came free, StageTimeout when
         the function did not end. A timeout frees the request, not the thread: the place stays taken until it ends.
         """
-        places = self._places.setdefault(key, asyncio.Semaphore(at_most))
-        await _acquire(places, deadline)
+        places = self._places.setdefault(key, _Places(at_most))
+        await places.take(deadline)
         future: Future[T] = Future()
-        future.add_done_callback(_release_on(asyncio.get_running_loop(), places))
+        future.add_done_callback(_giving_back(asyncio.get_running_loop(), places))
         self._submit(future, fn, args)
         waiting = asyncio.wrap_future(future)
         try:
@@ -51,6 +51,7 @@ class ThreadDoor:
         finally:
             if not waiting.done():
                 if not future.cancel():
+                    places.abandoned.add(future)
                     THREADS_ABANDONED.labels(key).inc()
                 waiting.cancel()
 
@@ -69,23 +70,38 @@ class ThreadDoor:
         self._jobs.put((future, lambda: context.run(fn, *args)))
 
 
-async def _acquire(places: asyncio.Semaphore, deadline: Deadline) -> None:
-    if not places.locked():
-        await places.acquire()
-        return
-    try:
-        async with asyncio.timeout(deadline.remaining_s()):
-            await places.acquire()
-    except TimeoutError as exc:
-        raise StageBusy from exc
+class _Places:
+    """How many calls of one key may run, and those at work that nobody waits for any more."""
+
+    def __init__(self, at_most: int) -> None:
+        self._free = asyncio.Semaphore(at_most)
+        self._at_most = at_most
+        self.abandoned: set[Future[Any]] = set()
+
+    async def take(self, deadline: Deadline) -> None:
+        """Raises StageBusy: at once when all places are held by calls that hang, else when none came free in time."""
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        if len(self.abandoned) >= self._at_most:
+            raise StageBusy
+        try:
+            async with asyncio.timeout(deadline.remaining_s()):
+                await self._free.acquire()
+        except TimeoutError as exc:
+            raise StageBusy from exc
+
+    def give_back(self, future: Future[Any]) -> None:
+        self.abandoned.discard(future)
+        self._free.release()
 
 
-def _release_on(loop: asyncio.AbstractEventLoop, places: asyncio.Semaphore) -> Callable[[Future[Any]], None]:
-    def release(_: Future[Any]) -> None:
+def _giving_back(loop: asyncio.AbstractEventLoop, places: _Places) -> Callable[[Future[Any]], None]:
+    def give_back(future: Future[Any]) -> None:
         with suppress(RuntimeError):  # the loop has closed: a call outlived the service
-            loop.call_soon_threadsafe(places.release)
+            loop.call_soon_threadsafe(places.give_back, future)
 
-    return release
+    return give_back
 
 
 def _work(jobs: "queue.SimpleQueue[_Job | None]") -> None:

@@ -77,15 +77,21 @@ async def test_a_ranker_that_hangs_is_replaced_when_its_share_of_the_deadline_is
     hang.set()
 
 
-async def test_a_ranker_all_of_whose_threads_hang_is_busy_then_not_tried_until_it_may_be_well() -> None:
-    clock, hang = FakeClock(), threading.Event()
-    using = ranking(clock)
+async def test_a_ranker_all_of_whose_threads_hang_is_busy() -> None:
+    hang, using = threading.Event(), ranking()
     hung = loaded("v1", FakeRanker(lambda batch: hang.wait()), inline=False)
     reasons = [(await rank(hung, using=using, deadline_s=0.1))[1][0].reason for _ in range(4)]
-    assert reasons == ["timeout", "timeout", "busy", "circuit_open"]
+    assert reasons == ["timeout", "timeout", "busy", "busy"]
     hang.set()
+
+
+async def test_a_ranker_that_keeps_failing_is_not_tried_until_it_may_be_well() -> None:
+    clock = FakeClock()
+    using, broken = ranking(clock), FakeRanker(lambda batch: 1 / 0)
+    reasons = [(await rank(loaded("v1", broken), using=using))[1][0].reason for _ in range(4)]
+    assert (reasons, broken.asked) == (["exception"] * 3 + ["circuit_open"], 3)
     clock.elapsed_s = 3.0
-    ranked, degraded = await rank(loaded("v1", FakeRanker(), inline=False), using=using)
+    ranked, degraded = await rank(loaded("v1", FakeRanker()), using=using)
     assert (ranked.algorithm_version, degraded) == ("v1", [])
 
 

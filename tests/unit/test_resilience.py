@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from service.errors import CircuitOpen, Overloaded, StageTimeout
+from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
 from service.resilience import Breaker, Deadline, Limiter, bounded
 from tests.fakes import FakeClock
 
 
 class Failure(Exception):
-    pass
+    """What the breakers of these tests count."""
 
 
 def fail(breaker: Breaker, error: type[BaseException] = Failure) -> None:
@@ -81,6 +81,17 @@ def test_an_error_of_another_kind_is_no_failure() -> None:
     breaker = Breaker("test", failures=1)
     fail(breaker, ValueError)
     assert breaker.state == "closed"
+
+
+def test_want_of_a_thread_neither_opens_nor_closes_a_breaker() -> None:
+    clock = FakeClock()
+    breaker = Breaker("test", failures=1, cool_down_s=2.0, clock=clock.monotonic)
+    fail(breaker, StageBusy)
+    assert breaker.state == "closed"
+    fail(breaker)
+    clock.elapsed_s = 2.0
+    fail(breaker, StageBusy)
+    assert breaker.state == "half_open"
 
 
 def test_after_the_cool_down_one_probe_is_let_through() -> None:
