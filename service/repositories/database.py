@@ -9,6 +9,8 @@ from service.repositories.connections import PromptConnection, connect, dsn, exp
 from service.repositories.failures import DRIVER_ERRORS
 from service.repositories.readers import Readers
 
+__all__ = ["Database", "connect"]
+
 
 class Database:
     """At most `pool_size` connections, but two at least, opened as needed. Making one connects to nothing.
