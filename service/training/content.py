@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
-from threadpoolctl import threadpool_limits
 
 from service.domain import Profile
 from service.features.content import N_BUCKETS, N_DENSE, ContentEncoder, design, token_counts
@@ -46,8 +45,7 @@ def fit_words(profiles: list[Profile], seed: int) -> Words:
     indptr, indices, values = design(profiles, idf)
     matrix = csr_matrix((values, indices, indptr), shape=(n_people, N_BUCKETS + N_DENSE))
     n_content = max(1, min(N_CONTENT, n_people - 1))
-    with threadpool_limits(1, "blas"):
-        _, _, components = randomized_svd(matrix, n_content, n_iter=4, random_state=seed)
+    _, _, components = randomized_svd(matrix, n_content, n_iter=4, random_state=seed)
     projection = np.ascontiguousarray(components.T, np.float32)
     empty = np.zeros((n_content + 1, 1), np.float32)
     return Words(idf, projection, ContentEncoder(idf, projection, empty, empty).encode_many(profiles))

@@ -20,6 +20,10 @@ ITERATIONS = 12
 """Chosen by NDCG@20 of the next tenth in time on the demo population: likes 10/20/40/80 × passes 0/1/3/6/12 × regularisation
 1/10/30 gave .27 to .31, flat around these; without passes .293. More than 12 rounds change the third digit."""
 
+MANY_PAIRS = 1_000_000
+"""From so many pairs all cores are used. Below, one core takes 1 s for 200,000 pairs, while two cores that are busy elsewhere
+take three times as long, since OpenMP's threads wait for one another by spinning."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
@@ -54,6 +58,7 @@ def fit_factors(pairs: Pairs, n_people: int, seed: int) -> Factors:
             alpha=1.0,
             iterations=ITERATIONS,
             random_state=seed,
+            num_threads=1 if len(pairs) < MANY_PAIRS else 0,
             use_gpu=False,
         )
         model.fit(matrix, show_progress=False)

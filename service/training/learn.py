@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from amity_rankers.contract import Ranker
+from threadpoolctl import threadpool_limits
 
 from service.domain import Profile
 from service.features.content import ContentEncoder
@@ -13,7 +14,7 @@ from service.training.content import PRIORS, Lambdas, Words, blend, choose_lambd
 from service.training.evaluate import Model, judge_model, judge_popularity, judge_probabilities, task_of
 from service.training.examples import Pairs, Rows
 from service.training.factors import Factors, fit_factors
-from service.training.rankers import Evidence, Trained, gather, train_rankers
+from service.training.rankers import Looks, Trained, gather, train_rankers
 from service.training.scene import Scene, tastes_of
 from service.training.split import Split, join, split_pairs
 from service.training.steps import Steps
@@ -75,7 +76,12 @@ class Choices:
 
 
 def learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
-    """All of it, deterministic for the same material and seed."""
+    """All of it, deterministic for the same material and seed: BLAS, whose sums depend on its threads, gets one."""
+    with threadpool_limits(1, "blas"):
+        return _learn(material, learners, steps)
+
+
+def _learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
     seed = learners.seed
     split = split_pairs(material.pairs, material.ids, seed)
     with steps("content vectors"):
@@ -88,7 +94,7 @@ def learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
         calibrate_from_s = float(split.calibration.time_s[0]) if len(split.calibration) else np.inf
         trained = train_rankers(learners.installed.by_name, evidence, calibrate_from_s, seed)
     with steps("evaluation"):
-        metrics = _evaluate(scene, split, learners, trained, evidence)
+        metrics = _evaluate(scene, split, learners, trained, evidence.looks)
     with steps("factors of everything"):
         learnt = join(everything, split.cold)
         factors = fit_factors(learnt, len(material.ids), seed)
@@ -117,20 +123,26 @@ def _blended(words: Words, factors: Factors, pairs: Pairs, choices: Choices) -> 
     return encoder, blend(factors, Factors(*encoder.cold_vectors(words.content)), pairs, choices.prior)
 
 
-def _evaluate(scene: Scene, split: Split, learners: Learners, trained: Trained, evidence: Evidence) -> dict[str, float]:
+def _evaluate(scene: Scene, split: Split, learners: Learners, trained: Trained, looks: Looks) -> dict[str, float]:
+    """Figures on the test part and on cold people. Counts and relations are as of the start of the test, as they are online,
+    where only vectors and rankers grow old; the baseline counts the same."""
     seed, warm = learners.seed, ~split.cold_people
-    model = learners.model(scene, trained.rankers)
     before = join(split.factors, split.fit, split.calibration)
-    later = task_of(split.test, join(before, split.test), before, warm)
+    everything = join(before, split.test)
+    then = scene.at(before, float(before.time_s[-1]) if len(before) else scene.now_s)
+    model = learners.model(then, trained.rankers)
     from_cold = split.cold_people[split.cold.actor] & warm[split.cold.target]
     nothing = split.cold.where(np.zeros(len(split.cold), np.bool_))
-    cold = task_of(split.cold.where(from_cold), split.cold, nothing, warm)
+    tasks = {
+        "": task_of(split.test, everything, before, warm),
+        "cold_": task_of(split.cold.where(from_cold), split.cold, nothing, warm),
+    }
     figures: dict[str, float] = {}
-    for prefix, task, liked in (("", later, before), ("cold_", cold, split.factors)):
-        ours, baseline = judge_model(model, task, seed), judge_popularity(scene, task, liked, seed)
+    for prefix, task in tasks.items():
+        ours, baseline = judge_model(model, task, seed), judge_popularity(then, task, before, seed)
         figures |= _prefixed(prefix, ours.figures()) | _prefixed(f"{prefix}popularity_", baseline.figures())
-    test = gather(scene, split.test, join(before, split.test), seed)
-    base_rate = float(evidence.looks.matched.mean()) if len(evidence.looks) else 0.0
+    test = gather(then, split.test, everything, seed)
+    base_rate = float(looks.matched.mean()) if len(looks) else 0.0
     for name, ranker in trained.rankers.items():
         prefix = "" if name == learners.default else f"{name}_"
         figures |= _prefixed(prefix, judge_probabilities(ranker, learners.features_of(name), test, base_rate))

@@ -23,6 +23,8 @@ Floats = NDArray[np.float32]
 
 RARE_PASSES = 0.1
 LOOKS_PER_YES = 4
+MOMENTS = 5
+"""Each part of the pairs is seen from so many moments, each the start of a fifth of it."""
 LEAST_EXAMPLES = 200
 LEAST_MATCHES = 10
 """With fewer a ranker would learn the noise; the fallback, which learns nothing, serves better."""
@@ -55,37 +57,56 @@ def join_looks(*parts: Looks) -> Looks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What rankers are trained and tested on: looks, grouped by viewer; who was `liked` by the candidate before, bool (m,)."""
+    """What rankers are trained and tested on: looks, grouped by viewer, each seen from the last of some moments before it.
 
-    scene: Scene
+    `scenes` are everyone at those moments; `moment`, int64 (m,): which of them; `liked`, bool (m,): whether the candidate's
+    like of the viewer stood when the viewer looked.
+    """
+
+    scenes: tuple[Scene, ...]
+    moment: Rows
     looks: Looks
     liked: Mask
+
+    @property
+    def ids(self) -> Rows:
+        return self.scenes[0].ids
 
     def features(self, names: tuple[str, ...]) -> Floats:
         """float32 (m, len(names)), through the same `assemble` as online."""
         matrix = np.empty((len(self.looks), len(names)), np.float32)
-        for viewer, part in _by_viewer(self.looks.viewer):
+        for key, part in spans(self.looks.viewer * len(self.scenes) + self.moment):
+            viewer, moment = divmod(key, len(self.scenes))
             candidates = self.looks.candidate[part]
-            matrix[part] = self.scene.features(viewer, candidates, self.liked[part], names)
+            matrix[part] = self.scenes[moment].features(viewer, candidates, self.liked[part], names)
         return matrix
 
 
-def _by_viewer(viewers: Rows) -> Iterator[tuple[int, slice]]:
-    edges = np.flatnonzero(np.diff(viewers)) + 1
-    starts, ends = np.append(0, edges), np.append(edges, len(viewers))
+def spans(keys: Rows) -> Iterator[tuple[int, slice]]:
+    """Each run of equal keys: the key and where it stands."""
+    edges = np.flatnonzero(np.diff(keys)) + 1
+    starts, ends = np.append(0, edges), np.append(edges, len(keys))
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         if end > start:
-            yield int(viewers[start]), slice(start, end)
+            yield int(keys[start]), slice(start, end)
 
 
 def gather(scene: Scene, part: Pairs, everything: Pairs, seed: int) -> Evidence:
-    """The looks of one part of the pairs; `everything` (cold people and gate left out) tells what came of them."""
+    """The looks of one part of the pairs, whose vectors are those of `scene`.
+
+    `everything` (cold people and gate left out) tells what came of them, and what was known at each of MOMENTS: online only
+    vectors grow old between two trainings, while counts and relations follow every change.
+    """
     n_people = scene.n_people
     looks = Looks(part.actor, part.target, answered(part, everything, n_people), part.time_s)
     if not len(part) or np.mean(~part.positive) < RARE_PASSES:
         looks = join_looks(looks, _left(scene, part, everything, seed))
-    looks = looks.where(np.argsort(looks.viewer, kind="stable"))
-    return Evidence(scene, looks, liked_before(looks, everything, n_people))
+    starts_s = part.time_s[np.linspace(0, len(part), MOMENTS, endpoint=False).astype(np.int64)] if len(part) else part.time_s
+    scenes = [scene.at(everything.where(everything.time_s < start_s), float(start_s)) for start_s in starts_s] or [scene]
+    moment = np.maximum(np.searchsorted(starts_s, looks.time_s, side="right") - 1, 0)
+    order = np.lexsort((moment, looks.viewer))
+    looks = looks.where(order)
+    return Evidence(tuple(scenes), moment[order], looks, liked_before(looks, everything, n_people))
 
 
 def _left(scene: Scene, part: Pairs, everything: Pairs, seed: int) -> Looks:
@@ -95,7 +116,7 @@ def _left(scene: Scene, part: Pairs, everything: Pairs, seed: int) -> Looks:
     yes = yes.where(np.argsort(yes.actor, kind="stable"))
     known = everything.where(np.argsort(everything.actor, kind="stable"))
     viewers, candidates, times_s = [], [], []
-    for viewer, span in _by_viewer(yes.actor):
+    for viewer, span in spans(yes.actor):
         open_ = scene.eligible(viewer)
         first, last = np.searchsorted(known.actor, (viewer, viewer + 1))
         open_[known.target[first:last]] = False
@@ -152,8 +173,8 @@ def examples_for(evidence: Evidence, ranker: InstalledRanker, calibrate_from_s: 
     """The contract's form of the evidence, with the features that one ranker requires."""
     looks, names = evidence.looks, tuple(ranker.factory.required_features)
     return TrainingExamples(
-        viewer_ids=evidence.scene.ids[looks.viewer],
-        candidate_ids=evidence.scene.ids[looks.candidate],
+        viewer_ids=evidence.ids[looks.viewer],
+        candidate_ids=evidence.ids[looks.candidate],
         names=names,
         features=evidence.features(names),
         matched=looks.matched.astype(np.float32),
@@ -167,7 +188,7 @@ def score_all(ranker: Ranker, names: tuple[str, ...], evidence: Evidence) -> Flo
     """Probabilities of all looks, float32 (m,), viewer by viewer as online."""
     features = evidence.features(names)
     scores = np.empty(len(evidence.looks), np.float32)
-    for viewer, part in _by_viewer(evidence.looks.viewer):
-        ids = evidence.scene.ids[evidence.looks.candidate[part]]
-        scores[part] = ranker.score(RankingBatch(int(evidence.scene.ids[viewer]), ids, names, features[part]))
+    for viewer, part in spans(evidence.looks.viewer):
+        ids = evidence.ids[evidence.looks.candidate[part]]
+        scores[part] = ranker.score(RankingBatch(int(evidence.ids[viewer]), ids, names, features[part]))
     return scores

@@ -26,6 +26,7 @@ class Scene:
         """`profiles` by ascending id. `known`: pairs whose outcome was known before `now_s`; features tell of nothing else."""
         self.now_s = now_s
         self.n_people = len(profiles)
+        self._today = profiles
         self.profiles = _as_of(profiles, known, now_s)
         self.ids: Rows = np.array([profile.id for profile in profiles], np.int64)
         stands = StandingPairs(self.ids[known.actor], self.ids[known.target], known.opinion)
@@ -38,6 +39,10 @@ class Scene:
         twin._tastes, twin._population = tastes, copy(self._population)
         twin._population.tastes = tastes
         return twin
+
+    def at(self, known: Pairs, now_s: float) -> "Scene":
+        """The same people and vectors at another moment."""
+        return Scene(self._today, known, now_s, self._tastes)
 
     def eligible(self, row: int) -> Mask:
         """Whom one person may be shown by what both are and seek, bool (n,)."""

@@ -1,0 +1,213 @@
+"""Training on a real database: what is published, what is refused, and what little data makes of it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from service.artifacts.store import Store
+from service.domain import FeedPosition, Interaction, Kind, Profile
+from service.errors import BundleInvalid, OperatorError, PublishRefused
+from service.features.definitions import FEATURES
+from service.plugins import instantiate, load_rankers
+from service.population import snapshot
+from service.repositories.bundles import Bundles
+from service.repositories.changes import Changes
+from service.repositories.connections import connect
+from service.repositories.database import Database
+from service.repositories.interactions import Interactions
+from service.repositories.users import Users
+from service.settings import Settings
+from service.telemetry import silent
+from service.training.examples import pairs_of
+from service.training.pipeline import TrainReport, train
+from service.training.publish import promote
+from service.training.split import gate_mask
+from service.transfer.demo import DemoRequest, fill
+
+REFERENCE = datetime(2026, 11, 23, tzinfo=UTC)
+SEED = 7
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    return Store(settings.artifacts_url, settings.cache_path)
+
+
+@pytest.fixture
+async def demo(database: Database) -> Database:
+    await fill(database, DemoRequest(n_people=300, seed=11, reference=REFERENCE), silent)
+    return database
+
+
+async def run(settings: Settings, database: Database, *, force: bool = False, seed: int = SEED) -> TrainReport:
+    return await train(settings, database, force, seed, silent)
+
+
+async def forget_all_but_the_gate(database: Database) -> None:
+    """Leaves a database that is worse to learn from and just as good to judge by."""
+    table = await Interactions(database.sessions).load_all()
+    ids = np.arange(1, 301)
+    pairs = pairs_of(table, ids)
+    held = pairs.where(gate_mask(pairs, ids))
+    kept = set(zip(ids[held.actor].tolist(), ids[held.target].tolist(), strict=True))
+    connection = await connect(database.url)
+    for actor, target in set(zip(table.actor.tolist(), table.target.tolist(), strict=True)) - kept:
+        await connection.execute("delete from interactions where actor_id = $1 and target_id = $2", actor, target)
+    await connection.close()
+
+
+async def test_training_publishes_a_bundle_that_serves(settings: Settings, demo: Database, store: Store) -> None:
+    report = await run(settings, demo)
+    live = await Bundles(demo.sessions).live()
+    assert live is not None
+    assert (live.version, report.published) == (report.version, True)
+    bundle = store.open(report.version)
+    population = snapshot.load(bundle)
+    assert population.n_people == 300
+    assert population.encoder is not None
+    stands = await Interactions(demo.sessions).relations(1)
+    assert structs.asdict(population.relations(1)) == structs.asdict(stands)
+    ranker = instantiate(load_rankers(settings, FEATURES), bundle)["v1"]
+    assert (ranker.ranker is not None, ranker.problem) == (True, None)
+
+
+async def test_manifest_says_what_was_learnt_from_and_how_good_it_is(settings: Settings, demo: Database, store: Store) -> None:
+    report = await run(settings, demo)
+    manifest = store.open(report.version).manifest
+    assert manifest.window_start is not None
+    assert manifest.window_end is not None
+    assert manifest.window_start < manifest.window_end < REFERENCE
+    assert manifest.n_interactions == await Interactions(demo.sessions).count()
+    assert manifest.seed == SEED
+    assert {"ndcg20", "recall100", "cold_ndcg20", "auc", "log_loss", "calibration_error", "gate_ndcg20"} <= set(manifest.metrics)
+    live = await Bundles(demo.sessions).live()
+    assert live is not None
+    assert live.metrics == manifest.metrics
+
+
+async def test_feed_position_lies_between_what_was_read_and_what_comes_after(
+    settings: Settings, demo: Database, store: Store
+) -> None:
+    report = await run(settings, demo)
+    position = store.open(report.version).manifest.feed_position
+    changes = Changes(demo.sessions)
+    assert await changes.read(position) == [change for change in await changes.read(position) if change.entity == "bundle"]
+    assert await changes.read(FeedPosition())
+    like = Interaction(actor_id=1, target_id=2, kind=Kind.LIKE, occurred_at=REFERENCE)
+    await Interactions(demo.sessions).record([like])
+    assert "interaction" in {change.entity for change in await changes.read(position)}
+
+
+async def test_same_data_and_seed_make_the_same_files(settings: Settings, demo: Database, store: Store) -> None:
+    one, other = [await run(settings, demo) for _ in range(2)]
+    assert store.open(one.version).manifest.files == store.open(other.version).manifest.files
+
+
+async def test_worse_bundle_is_refused_yet_registered_and_published_by_force(
+    settings: Settings, demo: Database, store: Store
+) -> None:
+    good = await run(settings, demo)
+    await forget_all_but_the_gate(demo)
+    with pytest.raises(PublishRefused, match=r"is not published: NDCG@20 0\.\d+ .* with the live one"):
+        await run(settings, demo)
+    bundles = Bundles(demo.sessions)
+    live = await bundles.live()
+    assert live is not None
+    assert live.version == good.version
+    refused = next(record for record in await bundles.list() if record.version != good.version)
+    assert refused.published_at is None
+    assert refused.version in store.versions()
+    forced = await run(settings, demo, force=True)
+    live = await bundles.live()
+    assert live is not None
+    assert live.version == forced.version
+
+
+async def test_live_bundle_that_cannot_be_read_stops_no_training(settings: Settings, demo: Database, store: Store) -> None:
+    first = await run(settings, demo)
+    store.delete(first.version)
+    second = await run(settings, demo)
+    assert second.published
+    assert "live_gate_ndcg20" not in second.metrics
+
+
+async def test_damaged_bundle_is_not_promoted(settings: Settings, demo: Database, store: Store) -> None:
+    first, second = await run(settings, demo), await run(settings, demo)
+    (store.folder / first.version / "people.age.npy").write_bytes(b"damaged")
+    with pytest.raises(BundleInvalid, match=r"people\.age\.npy"):
+        await promote(store, Bundles(demo.sessions), first.version)
+    live = await Bundles(demo.sessions).live()
+    assert live is not None
+    assert live.version == second.version
+
+
+async def test_earlier_bundle_can_be_promoted_again(settings: Settings, demo: Database, store: Store) -> None:
+    first, _ = await run(settings, demo), await run(settings, demo)
+    record = await promote(store, Bundles(demo.sessions), first.version)
+    assert (record.version, record.live) == (first.version, True)
+
+
+async def test_nobody_to_learn_about_is_one_clear_line(settings: Settings, database: Database) -> None:
+    with pytest.raises(OperatorError, match="nobody to learn about"):
+        await run(settings, database)
+
+
+async def test_people_without_interactions_get_content_vectors_and_no_ranker(
+    settings: Settings, database: Database, store: Store
+) -> None:
+    people = [Profile(id=i, name=f"P{i}", bio=f"likes {'tea' if i % 2 else 'bees'}", created_at=REFERENCE) for i in range(1, 11)]
+    await Users(database.sessions).put_many(people)
+    report = await run(settings, database)
+    assert report.published
+    assert "too little to learn from" in report.left_out["v1"]
+    content = store.open(report.version).array("vectors.content")
+    likeness = content @ content.T
+    assert likeness[0, 2] > likeness[0, 1]
+
+
+async def test_messages_alone_are_enough_to_train(settings: Settings, demo: Database, store: Store) -> None:
+    connection = await connect(demo.url)
+    await connection.execute("delete from interactions where kind <> 'like'")
+    await connection.execute("update interactions set kind = 'message', family = 3, event_key = 'at:1'")
+    await connection.close()
+    report = await run(settings, demo)
+    assert not report.left_out
+    assert report.metrics["log_loss"] < report.metrics["constant_log_loss"]
+
+
+async def test_steps_are_reported_and_timed(settings: Settings, demo: Database) -> None:
+    told: list[tuple[str, int]] = []
+    report = await train(settings, demo, False, SEED, lambda step, done, total: told.append((step, done)))
+    assert ("Training: rankers", 0) in told
+    assert ("Training: rankers", 1) in told
+    assert list(report.seconds) == [step.removeprefix("Training: ") for step, done in told if done]
+    assert any("NDCG@20" in line for line in report.lines())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_cold_people_of_the_full_demo_are_served_far_better_than_by_popularity(
+    settings: Settings, database: Database
+) -> None:
+    await fill(database, DemoRequest(n_people=5000, seed=20261123, reference=REFERENCE), silent)
+    figures = (await run(settings, database)).metrics
+    assert figures["cold_ndcg20"] > 1.5 * figures["cold_popularity_ndcg20"]
+    assert figures["cold_match_ndcg20"] > 1.5 * figures["cold_popularity_match_ndcg20"]
+    assert figures["ndcg20"] > 3 * figures["popularity_ndcg20"]
+    assert figures["calibration_error"] < 0.05
