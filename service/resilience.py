@@ -11,6 +11,7 @@ from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
 from service.telemetry import BREAKER_STATE
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -69,6 +70,23 @@ def _forget(task: asyncio.Future[Any]) -> None:
     _abandoned.discard(task)
     if not task.cancelled():
         task.exception()  # marks it as seen: nobody waits for it any more
+
+
+async def left_behind(seconds: float) -> None:
+    """Wait until the work that `bounded` left behind has ended, at most so long: before what it uses is closed."""
+    loop = asyncio.get_running_loop()
+    if tasks := {task for task in _abandoned if task.get_loop() is loop}:
+        await asyncio.wait(tasks, timeout=seconds)
+
+
+async def side_by_side(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Both results; what one raises is raised when the other has ended as well, so that none goes on behind the caller."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(first, BaseException):
+        raise first
+    if isinstance(second, BaseException):
+        raise second
+    return first, second
 
 
 class Breaker:

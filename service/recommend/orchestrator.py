@@ -1,6 +1,5 @@
 """The life of one request, from the question to the slate. It knows no HTTP, no Redis and no SQL."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from service.recommend.profiles import Truth
 from service.recommend.similar import Similar
 from service.recommend.slates import Shown, Viewing, fill
 from service.recommend.stages import unexpected
-from service.resilience import Deadline, Limiter
+from service.resilience import Deadline, Limiter, side_by_side
 from service.telemetry import IN_FLIGHT, current_timings, stage
 
 
@@ -102,7 +101,7 @@ class Orchestrator:
         algorithm, arm = route(request, tuple(models.rankers), policy.default_ranker)  # 2
 
         key = self._key(request, models, algorithm)
-        (viewer, relations), looked = await asyncio.gather(  # 3
+        (viewer, relations), looked = await side_by_side(  # 3
             parts.truth.both(request.viewer_id, memory, deadline, trail),
             self._look(key, request.use_cache, deadline),
         )

@@ -1,6 +1,5 @@
 """Viewer, relations and profiles as the database has them now, or, while it is away, as memory knows them."""
 
-import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
@@ -8,7 +7,7 @@ from service.domain import Profile, Relations
 from service.errors import CircuitOpen, StageFailed, UnknownUser
 from service.recommend.ports import Population, RelationStore, Trail, ViewerStore
 from service.recommend.stages import enter
-from service.resilience import Breaker, Deadline, bounded
+from service.resilience import Breaker, Deadline, bounded, side_by_side
 
 T = TypeVar("T")
 
@@ -33,7 +32,7 @@ class Truth:
         if self._breaker.state != "closed":
             viewer = await self.viewer(viewer_id, memory, deadline, trail)
             return viewer, await self.relations(viewer_id, memory, deadline, trail)
-        return await asyncio.gather(
+        return await side_by_side(
             self.viewer(viewer_id, memory, deadline, trail), self.relations(viewer_id, memory, deadline, trail)
         )
 

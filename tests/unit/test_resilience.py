@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
-from service.resilience import Breaker, Deadline, Limiter, bounded
+from service.resilience import Breaker, Deadline, Limiter, bounded, left_behind, side_by_side
 from tests.fakes import FakeClock
 
 
@@ -59,6 +59,38 @@ async def test_bounded_work_is_left_behind_even_when_it_refuses_to_be_cancelled(
     with pytest.raises(StageTimeout):
         await asyncio.wait_for(bounded(stubborn(), Deadline(0.01)), 5)
     released.set()
+
+
+async def test_work_left_behind_can_be_waited_for() -> None:
+    ended: list[bool] = []
+
+    async def slow_to_clean_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append(True)
+
+    with pytest.raises(StageTimeout):
+        await bounded(slow_to_clean_up(), Deadline(0.01))
+    assert not ended
+    await left_behind(5)
+    assert ended
+
+
+async def test_what_one_of_two_raises_waits_for_the_other() -> None:
+    ended: list[bool] = []
+
+    async def fail() -> None:
+        raise Failure
+
+    async def end_later() -> None:
+        await asyncio.sleep(0.01)
+        ended.append(True)
+
+    with pytest.raises(Failure):
+        await side_by_side(fail(), end_later())
+    assert ended
 
 
 def test_a_breaker_opens_after_so_many_failures_in_a_row() -> None:
