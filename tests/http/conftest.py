@@ -46,6 +46,7 @@ def person(person_id: int, **changes: Any) -> Profile:
 async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole application, started and stopped in a task of its own: pytest ends a fixture in another task
     than it began in, which Litestar's lifespan does not bear."""
+    before = asyncio.all_tasks()
     app = create_app(settings)
     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
@@ -65,6 +66,8 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     finally:
         over.set()
         await life
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, "the application left tasks behind"
 
 
 async def store(database_url: str, profiles: list[Profile]) -> None:
