@@ -57,11 +57,18 @@ class Mark(msgspec.Struct, frozen=True):
     state: dict[str, Any]
 
 
-Settle = Callable[[Outcome], Mark]
-"""Called inside the transaction, before its commit; may be called again when the transaction is tried a second time."""
+class Steps(msgspec.Struct, frozen=True):
+    """What the caller does meanwhile; both may be called again when the transaction is tried a second time.
+
+    `staged` is called when the rows are with PostgreSQL: from here on it has work and Python none. `settle` is called with
+    the outcome inside the transaction, before its commit.
+    """
+
+    staged: Callable[[], None]
+    settle: Callable[[Outcome], Mark]
 
 
-async def put_people(sessions: Sessions, rows: bytes, settle: Settle) -> Outcome:
+async def put_people(sessions: Sessions, rows: bytes, steps: Steps) -> Outcome:
     """Store people given as CSV of PERSON_COLUMNS, each id once, all or none.
 
     A person who is already as given is not written. Where `created_at`, `last_active_at` or `status` is null it stays as it
@@ -71,18 +78,19 @@ async def put_people(sessions: Sessions, rows: bytes, settle: Settle) -> Outcome
     async def work(session: AsyncSession) -> Outcome:
         connection = await driver(session)
         await _stage(connection, STAGE_PEOPLE, "staged_people", PERSON_COLUMNS, rows)
+        steps.staged()
         await lock_shared(session, WRITERS)
         n_given, n_standing = await connection.fetchrow(COUNT_STANDING_PEOPLE, timeout=LONG_S)
         replaced = _n_rows(await connection.execute(UPDATE_PEOPLE, timeout=LONG_S)) if n_standing else 0
         new = _n_rows(await connection.execute(INSERT_PEOPLE, timeout=LONG_S)) if n_standing < n_given else 0
         outcome = Outcome(new=new, replaced=replaced, repeated=n_given - new - replaced)
-        await _mark(connection, settle(outcome))
+        await _mark(connection, steps.settle(outcome))
         return outcome
 
     return await write(sessions, work)
 
 
-async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, settle: Settle) -> Outcome:
+async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, steps: Steps) -> Outcome:
     """Record interactions given as CSV of INTERACTION_COLUMNS, wave after wave; those of unknown people are left out.
 
     Other writers of interactions wait meanwhile (about 0.4 s for 40,000 rows), but not during the COPY.
@@ -91,6 +99,7 @@ async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, set
     async def work(session: AsyncSession) -> Outcome:
         connection = await driver(session)
         await _stage(connection, STAGE_INTERACTIONS, "staged", INTERACTION_COLUMNS, rows)
+        steps.staged()
         await lock_exclusive(session, WRITERS)
         unknown = tuple(Unknown(*row) for row in await connection.fetch(TAKE_UNKNOWN, timeout=LONG_S))
         n_given = await connection.fetchval("select count(*) from staged", timeout=LONG_S)
@@ -100,7 +109,7 @@ async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, set
             await connection.execute(END_MATCHES, wave, timeout=LONG_S)
             matches += _n_rows(await connection.execute(MAKE_MATCHES, wave, timeout=LONG_S))
         outcome = Outcome(recorded=recorded, repeated=n_given - recorded, matches=matches, unknown=unknown)
-        await _mark(connection, settle(outcome))
+        await _mark(connection, steps.settle(outcome))
         return outcome
 
     return await write(sessions, work)

@@ -10,15 +10,15 @@ PERSON_COLUMNS = (
     "longitude",
     "bio",
     "interests",
+    "created_at",
+    "last_active_at",
     "seeks_genders",
     "seeks_min_age",
     "seeks_max_age",
     "seeks_max_km",
-    "created_at",
-    "last_active_at",
     "status",
 )
-"""Columns of staged people, in their order; lists as array literals."""
+"""Columns of staged and exported people, in their order; staged lists are array literals."""
 
 INTERACTION_COLUMNS = ("n", "wave", "actor_id", "target_id", "family", "event_key", "kind", "occurred_at")
 """Columns of staged interactions. `n` is the caller's number; see `record_interactions` for `wave`."""
@@ -42,7 +42,7 @@ COUNT_STANDING_PEOPLE = """
 select count(*), count(users.id) from staged_people left join users on users.id = staged_people.id
 """
 
-_PLAIN = PERSON_COLUMNS[1:13]
+_PLAIN = [name for name in PERSON_COLUMNS if name not in ("id", "created_at", "last_active_at", "status")]
 _OLD = ", ".join(f"u.{name}" for name in _PLAIN)
 _NEW = ", ".join(f"s.{name}" for name in _PLAIN)
 _SET = ", ".join(f"{name} = s.{name}" for name in _PLAIN)
@@ -91,17 +91,22 @@ select n, actor_id, target_id from gone order by n
 
 _STANDING = "actor_id = s.actor_id and target_id = s.target_id and family = s.family and event_key = ''"
 
-# Ledger._changes: like, pass and block replace another kind, withdrawals only what they undo, and nothing what is newer.
+# Ledger._changes: like, pass and block replace another kind, withdrawals only what they undo, and nothing what is newer. But a
+# withdrawal where no row is at all is stored: a file may hold no history, only how things stand, as an export does.
 WRITE_WAVE = f"""
 insert into interactions as i (actor_id, target_id, family, event_key, kind, occurred_at)
 select actor_id, target_id, family, event_key, kind, occurred_at from staged s
-where wave = $1 and case kind
-    when 'unlike' then exists (select from interactions where {_STANDING} and kind = 'like')
-    when 'unpass' then exists (select from interactions where {_STANDING} and kind in ('pass', 'unmatch'))
-    when 'unblock' then exists (select from interactions where {_STANDING} and kind = 'block')
-    when 'unmatch' then exists (select from matches
-        where low_id = least(s.actor_id, s.target_id) and high_id = greatest(s.actor_id, s.target_id))
-    else true end
+where wave = $1 and (
+    kind in ('like', 'pass', 'block', 'message', 'view')
+    or not exists (select from interactions where {_STANDING})
+    or case kind
+        when 'unlike' then exists (select from interactions where {_STANDING} and kind = 'like')
+        when 'unpass' then exists (select from interactions where {_STANDING} and kind in ('pass', 'unmatch'))
+        when 'unblock' then exists (select from interactions where {_STANDING} and kind = 'block')
+        else exists (select from matches
+            where low_id = least(s.actor_id, s.target_id) and high_id = greatest(s.actor_id, s.target_id))
+        end
+)
 order by actor_id, target_id, family, event_key
 on conflict (actor_id, target_id, family, event_key) do update
     set kind = excluded.kind, occurred_at = excluded.occurred_at, slate_id = null, recorded_at = now()
@@ -113,17 +118,17 @@ _THEIRS = "actor_id = s.target_id and target_id = s.actor_id"
 _LIKE = "family = 1 and event_key = '' and kind = 'like'"
 _BLOCK = "family = 2 and event_key = '' and kind = 'block'"
 
-# Ledger._settle: a match ends when either like stops standing or either blocks.
+# Ledger._settle: a match ends when either like stops standing or either blocks; so does one from before a block of which the
+# file tells only that it was lifted.
 END_MATCHES = f"""
 delete from matches using staged s
-where wave = $1 and s.kind in ('pass', 'unlike', 'unmatch', 'block')
-    and low_id = least(s.actor_id, s.target_id) and high_id = greatest(s.actor_id, s.target_id)
-    and not (
+where wave = $1 and low_id = least(s.actor_id, s.target_id) and high_id = greatest(s.actor_id, s.target_id)
+    and (s.kind = 'unblock' and matched_at < s.occurred_at or s.kind in ('pass', 'unlike', 'unmatch', 'block') and not (
         exists (select from interactions where {_MINE} and {_LIKE})
         and exists (select from interactions where {_THEIRS} and {_LIKE})
         and not exists (select from interactions where {_MINE} and {_BLOCK})
         and not exists (select from interactions where {_THEIRS} and {_BLOCK})
-    )
+    ))
 """
 
 # Ledger._settle: a like that stands beside the other's like makes a match, unless a block stands, or was lifted only after
@@ -145,4 +150,20 @@ where s.wave = $1 and s.kind = 'like'
             and (block.kind = 'block' or block.occurred_at > greatest(s.occurred_at, theirs.occurred_at)))
 group by 1, 2
 on conflict (low_id, high_id) do nothing
+"""
+
+EXPORT_COUNTS = "select (select count(*) from users), (select count(*) from interactions)"
+
+EXPORT_PEOPLE = f"select {', '.join(PERSON_COLUMNS)} from users order by id"
+
+# The second part: a match younger than both its likes was made by a like that repeated one from before a block.
+EXPORT_INTERACTIONS = """
+select actor_id, target_id, kind, occurred_at, case when event_key like 'id:%' then substr(event_key, 4) end as event_id
+from interactions
+union all
+select low_id, high_id, 'like', matched_at, null from matches
+join interactions mine on mine.actor_id = low_id and mine.target_id = high_id and mine.family = 1 and mine.event_key = ''
+join interactions theirs on theirs.actor_id = high_id and theirs.target_id = low_id and theirs.family = 1
+    and theirs.event_key = ''
+where matched_at > greatest(mine.occurred_at, theirs.occurred_at)
 """
