@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol, TextIO
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
@@ -194,11 +195,15 @@ def stop_tracing(provider: TracerProvider | None) -> None:
         provider.shutdown()
 
 
+def _json(line: Any, **_: Any) -> str:
+    return msgspec.json.encode(line, enc_hook=repr).decode()
+
+
 def configure_logging(log_format: str, log_level: str, stream: TextIO | None = None) -> None:
     """One line an event on standard error: JSON, or coloured text on a terminal. The standard library's logs go the same way."""
     stream = stream if stream is not None else sys.stderr
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer()
+    renderer: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer(_json)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

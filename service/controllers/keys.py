@@ -4,13 +4,10 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from typing import Any
 
 import msgspec
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
-from service.controllers.routes import AnyRequest, Scope, spec_of
+from service.controllers.routes import AnyRequest, Scope
 from service.errors import BadSetting, Forbidden, Unauthorized
 from service.settings import Settings
 
@@ -102,15 +99,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def scope_guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Litestar's guard: the route's spec says which scope it needs."""
-    route = spec_of(handler.opt)
-    if route is not None and route.scope is not None:
-        keyring: Keyring = connection.app.state.keyring
-        keyring.require(connection.headers.get("authorization"), route.scope)
-
-
 def require_scope(request: AnyRequest, scope: Scope) -> None:
-    """For what a route can tell only from the body: refreshing everybody needs more than refreshing one."""
+    """Raises Unauthorized or Forbidden. Handlers ask for what only the body tells: refreshing everybody needs more than
+    refreshing one."""
     keyring: Keyring = request.app.state.keyring
     keyring.require(request.headers.get("authorization"), scope)

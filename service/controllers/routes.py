@@ -6,7 +6,7 @@ import msgspec
 from litestar import MediaType, Request, Response
 
 from service.controllers.decoding import decode_body
-from service.controllers.queries import decode_query, refuse_query
+from service.controllers.queries import decode_query
 from service.errors import BadInput, BodyTooLarge, MalformedBody, UnsupportedMedia
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -44,14 +44,6 @@ def spec_of(opt: dict[str, Any]) -> RouteSpec | None:
 def reply(content: Any, status: int = 200) -> Response[bytes]:
     """A JSON answer of one of our Structs."""
     return Response(_ENCODER.encode(content), status_code=status, media_type=MediaType.JSON)
-
-
-def refuse_unknown_parameters(request: AnyRequest) -> None:
-    """Before each handler: a route without a query of its own takes no parameter at all."""
-    query_string: bytes = request.scope["query_string"]
-    route = spec_of(request.route_handler.opt)
-    if query_string and (route is None or route.query is None):
-        refuse_query(query_string)
 
 
 def query_of(request: AnyRequest, into: type[S]) -> S:
