@@ -110,7 +110,8 @@ def _serve(settings: Settings, listener: socket.socket, greet: bool) -> None:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     server = build_server(settings)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped in good order
-        asyncio.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:  # uvloop, as build_server has it
+            runner.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))
     if not server.started:
         raise OperatorError(f"the service at {url} did not start; the log above says why")
 
