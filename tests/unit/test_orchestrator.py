@@ -161,14 +161,15 @@ async def test_refresh_says_so_when_redis_did_not_take_it() -> None:
 
 
 async def test_a_pool_of_which_too_few_are_left_is_computed_again() -> None:
-    world = crowd(n=30)
+    world = crowd(n=45, relations=Relations(passed=frozenset(range(31, 46))))
     world.sources["explore"] = FakeSource(lambda people, query: people.search("mutual", None, 10))
     orchestrator = world.build()
     await orchestrator.recommend(ask(limit=10))
-    seen = Relations(passed=frozenset(range(21, 31)))
+    seen = Relations(passed=frozenset(range(26, 46)))
     world.database.known_relations = world.memory.known_relations = seen
-    after = await orchestrator.recommend(ask(limit=10))
-    assert (after.cached, after.total_count) == (False, 10)
+    few = await orchestrator.recommend(ask(limit=5))
+    many = await orchestrator.recommend(ask(limit=10))
+    assert (few.cached, many.cached, many.total_count) == (True, False, 10)
 
 
 async def test_excluded_ids_are_replaced_by_people_beyond_the_pool() -> None:

@@ -74,10 +74,10 @@ def test_an_empty_window_has_counts_of_nought_and_nothing_else() -> None:
 def test_only_the_window_counts_and_an_hour_is_all_that_is_kept() -> None:
     clock = FakeClock()
     performance = Performance(clock.monotonic)
-    for at_s in (0.0, 100.0, 3599.0):
+    for at_s in (0.0, 100.0, 3598.0, 3599.0):
         clock.elapsed_s = at_s
         performance.observe(seen())
-    assert [performance.report(window_s).requests for window_s in (1, 60, 3500, 3600)] == [1, 1, 2, 3]
+    assert [performance.report(window_s).requests for window_s in (1, 60, 3500, 3600)] == [1, 2, 3, 4]
     clock.elapsed_s = 3600.0
     performance.observe(seen())
-    assert performance.report(3600).requests == 3
+    assert performance.report(3600).requests == 4
