@@ -1,17 +1,17 @@
 """Everyone as a ranker would have seen them at a moment: a population of what was known then, asked as online."""
 
 from collections.abc import Sequence
-from copy import copy
-from datetime import UTC, datetime
+from copy import copy, deepcopy
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from service.domain import Filters, Profile
 from service.features.assemble import assemble
 from service.features.content import ContentEncoder
-from service.population.build import StandingPairs, build
+from service.population.build import build
+from service.population.population import Population
+from service.population.relations import LIKED, PASSED
 from service.population.tastes import Tastes
 from service.training.examples import Mask, Pairs, Rows
 from service.training.factors import Factors
@@ -24,25 +24,27 @@ class Scene:
 
     def __init__(self, profiles: Sequence[Profile], known: Pairs, now_s: float, tastes: Tastes) -> None:
         """`profiles` by ascending id. `known`: pairs whose outcome was known before `now_s`; features tell of nothing else."""
-        self.now_s = now_s
+        self.profiles = profiles
         self.n_people = len(profiles)
-        self._today = profiles
-        self.profiles = _as_of(profiles, known, now_s)
         self.ids: Rows = np.array([profile.id for profile in profiles], np.int64)
-        stands = StandingPairs(self.ids[known.actor], self.ids[known.target], known.opinion)
-        self._population = build(self.profiles, stands, tastes)
+        self.now_s = now_s
         self._tastes = tastes
+        self._population = build(profiles, tastes=tastes)
+        self._last_active_s = self._population.columns["last_active_at_s"].copy()
+        self._know(known)
 
     def with_tastes(self, tastes: Tastes) -> "Scene":
-        """The same scene with other vectors; all else is shared, which is safe because nothing in a scene changes."""
-        twin = copy(self)
-        twin._tastes, twin._population = tastes, copy(self._population)
-        twin._population.tastes = tastes
+        """The same scene with other vectors."""
+        twin = self._twin()
+        twin._tastes = twin._population.tastes = tastes
         return twin
 
     def at(self, known: Pairs, now_s: float) -> "Scene":
         """The same people and vectors at another moment."""
-        return Scene(self._today, known, now_s, self._tastes)
+        twin = self._twin()
+        twin.now_s = now_s
+        twin._know(known)
+        return twin
 
     def eligible(self, row: int) -> Mask:
         """Whom one person may be shown by what both are and seek, bool (n,)."""
@@ -60,27 +62,27 @@ class Scene:
         columns = self._population.candidate_columns(ids, ids[likes_viewer].tolist())
         return assemble(self._population.viewer_view(self.profiles[viewer], self.now_s), columns, names)
 
+    def _twin(self) -> "Scene":
+        """A copy that shares all but the columns, of which some tell of the moment: a twentieth of building it anew."""
+        twin = copy(self)
+        population: Population = copy(self._population)
+        population.columns = deepcopy(self._population.columns)
+        twin._population = population
+        return twin
+
+    def _know(self, known: Pairs) -> None:
+        """Counts and last visits as they were at `now_s`. A later visit is taken back to the last known deed: who comes back
+        later would otherwise be known by it. The rest of a profile is as it is today."""
+        columns = self._population.columns
+        for word, opinion in (("likes", LIKED), ("passes", PASSED)):
+            held = known.where(known.opinion == opinion)
+            columns[f"n_{word}_given"][:] = np.bincount(held.actor, minlength=self.n_people)
+            columns[f"n_{word}_received"][:] = np.bincount(held.target, minlength=self.n_people)
+        acted_s = np.full(self.n_people, np.nan)
+        np.fmax.at(acted_s, known.actor, known.time_s)
+        columns["last_active_at_s"][:] = np.where(self._last_active_s > self.now_s, acted_s, self._last_active_s)
+
 
 def tastes_of(factors: Factors, content: Floats, encoder: ContentEncoder) -> Tastes:
     """Everyone's vectors in the form that a population holds."""
     return Tastes(np.hstack([factors.q, factors.p]), content, encoder)
-
-
-def _as_of(profiles: Sequence[Profile], known: Pairs, now_s: float) -> list[Profile]:
-    """Profiles with `last_active_at` as it was known at `now_s`: a later visit is taken back to the last known deed.
-
-    Who comes back later would otherwise be known by it. The rest of a profile is as it is today.
-    """
-    acted_s = np.full(len(profiles), np.nan)
-    np.fmax.at(acted_s, known.actor, known.time_s)
-    moment = datetime.fromtimestamp(now_s, UTC)
-    return [
-        profile
-        if profile.last_active_at is None or profile.last_active_at <= moment
-        else msgspec.structs.replace(profile, last_active_at=_instant(acted_s[row]))
-        for row, profile in enumerate(profiles)
-    ]
-
-
-def _instant(seconds: float) -> datetime | None:
-    return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC)

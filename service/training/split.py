@@ -42,11 +42,11 @@ def gate_mask(pairs: Pairs, ids: Rows) -> Mask:
     return np.fromiter((digest % GATE_ONE_IN == 0 for digest in hashes), np.bool_, len(pairs))
 
 
-def split_pairs(pairs: Pairs, ids: Rows, seed: int) -> Split:
+def split_pairs(pairs: Pairs, ids: Rows, seed: int, cold_share: float = COLD_SHARE) -> Split:
     """The parts, the same for the same pairs, people and seed."""
     kept = gate_mask(pairs, ids)
     gate, known = pairs.where(kept), pairs.where(~kept)
-    n_cold = int(COLD_SHARE * len(ids))
+    n_cold = int(cold_share * len(ids))
     cold_people = np.zeros(len(ids), np.bool_)
     cold_people[np.random.default_rng([seed, 1]).choice(len(ids), n_cold, replace=False)] = True
     touches = cold_people[known.actor] | cold_people[known.target]

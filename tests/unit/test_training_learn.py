@@ -85,10 +85,9 @@ def test_history_of_cold_people_does_not_reach_the_model_they_are_judged_with(
     cold = split_pairs(material.pairs, material.ids, SEED).cold_people
     touches = cold[material.pairs.actor] | cold[material.pairs.target]
     blind = learn(without(material, touches), learners, Steps(silent))
-    factory = learners.installed.by_name["v1"].factory
-    assert_same(factory.dump(blind.trained.rankers["v1"]), factory.dump(lesson.trained.rankers["v1"]))
-    assert blind.metrics["ndcg20"] == lesson.metrics["ndcg20"]
-    assert not np.array_equal(blind.factors.p, lesson.factors.p)  # the final factors do learn from everybody
+    for name in ("ndcg20", "match_ndcg20", "auc", "log_loss"):  # of other people's lists and looks, to the last bit
+        assert blind.metrics[name] == lesson.metrics[name]
+    assert not np.array_equal(blind.factors.p, lesson.factors.p)  # what is published does learn from everybody
 
 
 def test_lists_beat_popularity_and_probabilities_beat_a_constant(lesson: Lesson) -> None:
