@@ -24,6 +24,9 @@ import msgspec
 import polars as pl
 
 ACTIVITIES = [
+    "sports", "tvsports", "exercise", "dining", "museums", "art", "hiking", "gaming", "clubbing",
+    "reading", "tv", "theater", "movies", "concerts", "music", "shopping", "yoga",
+]  # fmt: skip
     "sports",
     "tvsports",
     "exercise",
