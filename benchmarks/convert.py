@@ -27,24 +27,6 @@ ACTIVITIES = [
     "sports", "tvsports", "exercise", "dining", "museums", "art", "hiking", "gaming", "clubbing",
     "reading", "tv", "theater", "movies", "concerts", "music", "shopping", "yoga",
 ]  # fmt: skip
-    "sports",
-    "tvsports",
-    "exercise",
-    "dining",
-    "museums",
-    "art",
-    "hiking",
-    "gaming",
-    "clubbing",
-    "reading",
-    "tv",
-    "theater",
-    "movies",
-    "concerts",
-    "music",
-    "shopping",
-    "yoga",
-]
 LEAST_RATING = 8
 FIRST_WAVE = datetime(2002, 10, 16, 19, tzinfo=UTC)
 GENDERS = {0: "female", 1: "male"}
