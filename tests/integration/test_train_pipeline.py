@@ -80,7 +80,8 @@ async def test_training_publishes_a_bundle_that_serves(settings: Settings, demo:
     bundle = store.open(report.version)
     population = snapshot.load(bundle)
     assert population.n_people == 300
-    assert population.encoder is not None
+    assert population.tastes is not None
+    assert population.tastes.encoder is not None
     stands = await Interactions(demo.sessions).relations(1)
     assert structs.asdict(population.relations(1)) == structs.asdict(stands)
     ranker = instantiate(load_rankers(settings, FEATURES), bundle)["v1"]
