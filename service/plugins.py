@@ -207,12 +207,13 @@ def _listed(setting: str) -> tuple[str, ...]:
 
 @contextmanager
 def _foreign(what: str) -> Iterator[None]:
-    """Code of others at work: all it raises becomes PluginBroken, for it must not take the service down with it."""
+    """Code of others at work: all it raises becomes PluginBroken, for it must not take the service down with it. So does
+    SystemExit, which is how a script ends that was not meant to be imported; Ctrl-C remains the operator's."""
     try:
         yield
     except PluginBroken:
         raise
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise PluginBroken(f"{what}: {type(exc).__name__}: {exc}") from exc
 
 

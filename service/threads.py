@@ -19,7 +19,7 @@ _Job = tuple[Future[Any], Callable[[], Any]]
 
 
 class ThreadDoor:
-    """Runs functions in `max_workers` threads.
+    """Runs functions in `max_workers` threads, not counting those that hang.
 
     The threads are daemons of our own, because `ThreadPoolExecutor` joins its threads when the interpreter ends: one plug-in
     that hangs would keep the process from stopping.
@@ -35,7 +35,8 @@ class ThreadDoor:
         """`fn(*args)` in a thread; at most `at_most` calls of one key at once, so that a hung one cannot take all threads.
 
         Waits for a place and for the result, both within the deadline: StageBusy when no place came free, StageTimeout when
-        the function did not end. A timeout frees the request, not the thread: the place stays taken until it ends.
+        the function did not end, and at once when all its places are held by calls that hang. A timeout frees the request,
+        not the thread: the place stays taken until it ends.
         """
         places = self._places.setdefault(key, _Places(at_most))
         await places.take(deadline)
@@ -62,7 +63,9 @@ class ThreadDoor:
         self._threads.clear()
 
     def _submit(self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        while len(self._threads) < self._max_workers:
+        # Threads that hang are replaced: four plug-ins that hang would else hold all of eight. They are at most two a key.
+        hanging = sum(len(places.abandoned) for places in self._places.values())
+        while len(self._threads) < self._max_workers + hanging:
             thread = threading.Thread(target=_work, args=(self._jobs,), name=f"amity-{len(self._threads)}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -79,12 +82,13 @@ class _Places:
         self.abandoned: set[Future[Any]] = set()
 
     async def take(self, deadline: Deadline) -> None:
-        """Raises StageBusy: at once when all places are held by calls that hang, else when none came free in time."""
+        """Raises StageBusy when no place came free in time; at once StageTimeout, which is the function's own failure, when all
+        are held by calls that hang."""
         if not self._free.locked():
             await self._free.acquire()
             return
         if len(self.abandoned) >= self._at_most:
-            raise StageBusy
+            raise StageTimeout
         try:
             async with asyncio.timeout(deadline.remaining_s()):
                 await self._free.acquire()
@@ -111,8 +115,18 @@ def _work(jobs: "queue.SimpleQueue[_Job | None]") -> None:
             continue
         try:
             result = run()
-        except BaseException as exc:  # noqa: BLE001 - handed whole to whoever waits for the future
-            future.set_exception(exc)
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever waits for the future
+            future.set_exception(_bearable(exc))
         else:
             future.set_result(result)
         del job, future, run
+
+
+def _bearable(exc: BaseException) -> Exception:
+    """What may be raised on the event loop in the place of `exc`: SystemExit and KeyboardInterrupt would end the loop, and the
+    service with it, a CancelledError would look like the caller's own, and no future takes a StopIteration."""
+    if isinstance(exc, Exception) and not isinstance(exc, StopIteration):
+        return exc
+    wrapped = RuntimeError(f"{type(exc).__name__} in a thread")
+    wrapped.__cause__ = exc
+    return wrapped

@@ -46,15 +46,33 @@ async def test_a_call_that_hangs_ends_with_its_deadline() -> None:
     hang.set()
 
 
-async def test_a_key_whose_places_hang_is_busy_while_others_go_on() -> None:
+async def test_a_key_whose_places_hang_fails_at_once_while_others_go_on() -> None:
     door, hang = ThreadDoor(4), threading.Event()
     for _ in range(2):
         with pytest.raises(StageTimeout):
             await door.call("hung", hang.wait, deadline=Deadline(0.02))
-    with pytest.raises(StageBusy):  # at once, long before its own deadline
+    with pytest.raises(StageTimeout):  # at once, long before its own deadline
         await asyncio.wait_for(door.call("hung", int, deadline=Deadline(600)), 60)
     assert await door.call("other", int, deadline=Deadline(5)) == 0
     hang.set()
+
+
+async def test_threads_that_hang_are_replaced() -> None:
+    door, hang = ThreadDoor(1), threading.Event()
+    for key in ("one", "two", "three"):
+        with pytest.raises(StageTimeout):
+            await door.call(key, hang.wait, deadline=Deadline(0.02))
+    assert await door.call("other", int, deadline=Deadline(60)) == 0
+    hang.set()
+
+
+@pytest.mark.parametrize("escape", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration])
+async def test_what_would_end_the_event_loop_becomes_an_ordinary_error(escape: type[BaseException]) -> None:
+    def leave() -> None:
+        raise escape
+
+    with pytest.raises(RuntimeError, match=escape.__name__):
+        await ThreadDoor(1).call("k", leave, deadline=Deadline(60))
 
 
 async def test_who_waits_too_long_behind_calls_that_are_waited_for_is_turned_away() -> None:
