@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -109,7 +110,9 @@ def _serve(settings: Settings, listener: socket.socket, greet: bool) -> None:
     asyncio.run(preflight(settings))
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     server = build_server(settings)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped in good order
+    # Once it has stopped in good order uvicorn raises the signal again; SIGTERM would then end the process there and then.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:  # uvloop, as build_server has it
             runner.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))
     if not server.started:
