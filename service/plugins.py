@@ -150,9 +150,7 @@ def add_ranker(writer: BundleWriter, installed: InstalledRanker, ranker: Ranker)
         arrays = {name: np.asarray(values) for name, values in factory.dump(ranker).items()}
         for name, values in arrays.items():
             if not _ARRAY_NAME.fullmatch(name) or values.dtype.kind not in "biuf":
-                raise PluginBroken(
-                    f"ranker {installed.name!r} dumps {name!r} of dtype {values.dtype}: not a plain array"
-                )
+                raise PluginBroken(f"ranker {installed.name!r} dumps {name!r} of dtype {values.dtype}: not a plain array")
         factory.load(arrays)
     for name, values in arrays.items():
         writer.array(f"{_prefix(installed.name)}{name}", values)

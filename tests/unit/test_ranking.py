@@ -77,11 +77,11 @@ async def test_a_ranker_that_hangs_is_replaced_when_its_share_of_the_deadline_is
     hang.set()
 
 
-async def test_a_ranker_all_of_whose_threads_hang_is_busy() -> None:
+async def test_the_breaker_opens_for_a_ranker_all_of_whose_threads_hang() -> None:
     hang, using = threading.Event(), ranking()
     hung = loaded("v1", FakeRanker(lambda batch: hang.wait()), inline=False)
     reasons = [(await rank(hung, using=using, deadline_s=0.1))[1][0].reason for _ in range(4)]
-    assert reasons == ["timeout", "timeout", "busy", "busy"]
+    assert reasons == ["timeout", "timeout", "timeout", "circuit_open"]
     hang.set()
 
 
