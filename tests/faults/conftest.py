@@ -1,0 +1,130 @@
+"""A small demo population with two trained bundles, made once in a run and cloned for each module, and replicas on it."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+
+from service.artifacts.bundle import MANIFEST
+from service.artifacts.store import new_version
+from service.embedded import locks
+from service.embedded.lease import Lease
+from service.repositories.bundles import Bundles
+from service.repositories.database import Database
+from service.settings import Settings
+from service.training import pipeline
+from service.transfer import demo
+from tests.replicas import PATIENT, Replica, replicas
+from tests.servers import PrivateValkey, execute, fresh_name, has_database, named, run_home, run_now
+
+N_PEOPLE = 300
+TEMPLATE = "amity_world_template"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`older` is live, `newer` is registered and not published. `settings` are what a replica needs to serve it."""
+
+    database_url: str
+    artifacts: Path
+    older: str
+    newer: str
+    settings: dict[str, str]
+
+    def changed(self, **settings: str) -> dict[str, str]:
+        """The settings with some in their place: `DEADLINE_MS="500"`."""
+        return self.settings | {f"AMITY_{name}": value for name, value in settings.items()}
+
+
+@pytest.fixture(scope="session")
+def world_template(servers: Lease, template_database: str) -> tuple[Path, str, str]:
+    """The bundles' folder and their two versions; the database to clone is TEMPLATE."""
+    artifacts = run_home() / "world-artifacts"
+    descriptor = locks.take(run_home() / "world.lock", exclusive=True, timeout_s=170)
+    try:
+        if not run_now(has_database(servers.database_url, TEMPLATE)):
+            making = fresh_name("world_making")
+            run_now(execute(servers.database_url, [f"CREATE DATABASE {making} TEMPLATE {template_database}"]))
+            run_now(_make(named(servers.database_url, making), artifacts))
+            run_now(execute(servers.database_url, [f"ALTER DATABASE {making} RENAME TO {TEMPLATE}"]))
+    finally:
+        os.close(descriptor)
+    older, newer = sorted(path.name for path in artifacts.iterdir() if not path.name.startswith("."))
+    return artifacts, older, newer
+
+
+async def _make(database_url: str, artifacts: Path) -> None:
+    """Demo people, a bundle trained on them, live, and the same once more as a newer version that is not published."""
+    settings = Settings(artifacts=str(artifacts), home=artifacts.parent)
+    database = Database(database_url)
+    try:
+        yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        request = demo.DemoRequest(n_people=N_PEOPLE, seed=20261123, reference=yesterday)
+        await demo.fill(database, request, lambda *_: None)
+        trained = await pipeline.train(settings, database, force=False, seed=7, report=lambda *_: None)
+        newer = new_version(datetime.now(UTC) + timedelta(seconds=60), "newer")
+        shutil.copytree(artifacts / trained.version, artifacts / newer)
+        manifest = artifacts / newer / MANIFEST
+        manifest.chmod(0o644)
+        manifest.write_text(manifest.read_text().replace(trained.version, newer))
+        await Bundles(database.sessions).register(newer, datetime.now(UTC), trained.metrics)
+    finally:
+        await database.close()
+
+
+@pytest.fixture(scope="module")
+def world(
+    servers: Lease, world_template: tuple[Path, str, str], worker_valkey: PrivateValkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """The module's own copy of people and bundles, on an empty Valkey."""
+    source, older, newer = world_template
+    home = tmp_path_factory.mktemp("world")
+    artifacts = home / "artifacts"
+    shutil.copytree(source, artifacts)
+    name = fresh_name("world")
+    run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"]))
+    with redis.Redis.from_url(worker_valkey.url) as client:
+        client.flushall()
+    database_url = named(servers.database_url, name)
+    yield World(database_url, artifacts, older, newer, settings_for(home, database_url, worker_valkey.url, artifacts))
+    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
+
+
+def settings_for(home: Path, database_url: str, redis_url: str, artifacts: Path) -> dict[str, str]:
+    return PATIENT | {
+        "AMITY_HOME": str(home),
+        "AMITY_DATABASE_URL": database_url,
+        "AMITY_REDIS_URL": redis_url,
+        "AMITY_ARTIFACTS": str(artifacts),
+        "AMITY_LOG_FORMAT": "json",
+    }
+
+
+@pytest.fixture(scope="module")
+def pair(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Replica]]:
+    """Two replicas of the world that the module's tests share, and which none of them harms."""
+    with replicas(world.settings, tmp_path_factory.mktemp("pair")) as both:
+        yield both
+        for replica in both:
+            assert replica.metric("amity_unexpected_errors_total") == 0, replica.said
+            assert not re.search(r"Traceback|Task exception|never awaited", replica.said), replica.said
+
+
+@pytest.fixture
+def start(world: World, tmp_path: Path) -> Iterator[Callable[[dict[str, str]], Replica]]:
+    """Starts a replica of the test's own: `start(world.changed(...))`."""
+    started: list[Replica] = []
+
+    def begin(settings: dict[str, str]) -> Replica:
+        started.append(Replica(settings, tmp_path / f"replica-{len(started)}.log"))
+        return started[-1]
+
+    yield begin
+    for replica in started:
+        replica.__exit__()

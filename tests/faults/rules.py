@@ -1,0 +1,109 @@
+"""Who may be shown to whom, written down a second time from the interface's words: the oracle of random histories."""
+
+import math
+from typing import Any
+
+from service.domain import Interaction, Kind, Profile
+from service.repositories.database import Database
+from service.repositories.interactions import Interactions
+from service.repositories.users import Users
+
+EARTH_KM = 6371.0088
+WITHDRAWALS = {"unlike": ("like",), "unpass": ("pass", "unmatch")}
+Pair = tuple[int, int]
+
+
+class Rules:
+    """People, what stands between them, and what follows from it."""
+
+    def __init__(self, people: list[Profile], history: list[Interaction]) -> None:
+        self.people: dict[int, dict[str, Any]] = {person.id: _facts(person) for person in people}
+        self.opinions: dict[Pair, str] = {}
+        self.blocks: set[Pair] = set()
+        self.matches: set[Pair] = set()
+        for given in history:
+            if given.kind not in (Kind.MESSAGE, Kind.VIEW):
+                self.act(given.actor_id, given.target_id, given.kind.value)
+
+    @classmethod
+    async def of(cls, database_url: str) -> "Rules":
+        """Of what the database holds."""
+        database = Database(database_url)
+        try:
+            people = [person async for batch in Users(database.sessions).stream() for person in batch]
+            history = [given async for batch in Interactions(database.sessions).stream() for given in batch]
+        finally:
+            await database.close()
+        return cls(people, history)
+
+    def act(self, actor: int, target: int, kind: str) -> bool:
+        """Apply an interaction; whether it changed anything."""
+        before = self._state(actor, target)
+        pair, both = (actor, target), (min(actor, target), max(actor, target))
+        standing = self.opinions.get(pair)
+        if kind in ("like", "pass") or (kind == "unmatch" and both in self.matches):
+            self.opinions[pair] = kind
+        elif standing in WITHDRAWALS.get(kind, ()):
+            del self.opinions[pair]
+        elif kind == "block":
+            self.blocks.add(pair)
+        elif kind == "unblock":
+            self.blocks.discard(pair)
+        blocked = self.blocked(actor, target)
+        mutual = all(self.opinions.get(way) == "like" for way in (pair, (target, actor)))
+        if blocked or not mutual:
+            self.matches.discard(both)
+        elif kind == "like" and standing != "like":
+            self.matches.add(both)
+        return self._state(actor, target) != before
+
+    def erase(self, person_id: int) -> None:
+        del self.people[person_id]
+        self.opinions = {pair: kind for pair, kind in self.opinions.items() if person_id not in pair}
+        self.blocks = {pair for pair in self.blocks if person_id not in pair}
+        self.matches = {pair for pair in self.matches if person_id not in pair}
+
+    def blocked(self, one: int, other: int) -> bool:
+        return (one, other) in self.blocks or (other, one) in self.blocks
+
+    def allowed(self, viewer_id: int, exclude_seen: bool = True) -> set[int]:
+        """Everyone who may be shown to this viewer."""
+        return {candidate for candidate in self.people if self._may_see(viewer_id, candidate, exclude_seen)}
+
+    def _may_see(self, viewer_id: int, candidate_id: int, exclude_seen: bool) -> bool:
+        viewer, candidate = self.people[viewer_id], self.people[candidate_id]
+        return not (
+            viewer_id == candidate_id
+            or candidate["status"] != "active"
+            or self.blocked(viewer_id, candidate_id)
+            or self.opinions.get((candidate_id, viewer_id)) in ("pass", "unmatch")
+            or (exclude_seen and (viewer_id, candidate_id) in self.opinions)
+            or not _is_sought(viewer, candidate)
+            or not _is_sought(candidate, viewer)
+        )
+
+    def _state(self, actor: int, target: int) -> tuple[str | None, bool]:
+        return self.opinions.get((actor, target)), (actor, target) in self.blocks
+
+
+def _facts(person: Profile) -> dict[str, Any]:
+    return {name: getattr(person, name) for name in person.__struct_fields__}
+
+
+def _is_sought(seeker: dict[str, Any], other: dict[str, Any]) -> bool:
+    genders, gender, age = seeker["seeks_genders"], other["gender"], other["age"]
+    if genders and gender is not None and gender.lower() not in {sought.lower() for sought in genders}:
+        return False
+    if age is not None and not (seeker["seeks_min_age"] or 0) <= age <= (seeker["seeks_max_age"] or 999):
+        return False
+    km = _km(seeker, other)
+    return km is None or km <= (seeker["seeks_max_km"] or math.inf)
+
+
+def _km(one: dict[str, Any], other: dict[str, Any]) -> float | None:
+    if one["latitude"] is None or other["latitude"] is None:
+        return None
+    lat_a, lat_b = math.radians(one["latitude"]), math.radians(other["latitude"])
+    d_lat, d_lon = lat_b - lat_a, math.radians(other["longitude"] - one["longitude"])
+    haversine = math.sin(d_lat / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(d_lon / 2) ** 2
+    return 2 * EARTH_KM * math.asin(math.sqrt(haversine))
