@@ -29,9 +29,7 @@ def truth(values: Floats, shift: float = 0.0) -> Doubles:
         return values[:, FEATURES.index(name)].astype(np.float64)
 
     log_odds = 1.2 * of("forward_affinity") + 0.8 * of("backward_affinity") - 0.5 * np.log1p(of("distance_km"))
-    log_odds = (
-        log_odds + 1.5 * of("likes_viewer") + 0.4 * of("forward_affinity") * of("backward_affinity") - 0.5 + shift
-    )
+    log_odds = log_odds + 1.5 * of("likes_viewer") + 0.4 * of("forward_affinity") * of("backward_affinity") - 0.5 + shift
     return np.asarray(1 / (1 + np.exp(-log_odds)))
 
 

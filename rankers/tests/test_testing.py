@@ -212,9 +212,7 @@ def test_source_that_needs_a_known_viewer_fails() -> None:
 
 def test_source_that_goes_by_rows_fails() -> None:
     with pytest.raises(AssertionError):
-        source_suite(
-            lambda people, query: found(people.eligible_ids()[: query.k])
-        ).test_rows_do_not_decide_whom_it_finds(True)
+        source_suite(lambda people, query: found(people.eligible_ids()[: query.k])).test_rows_do_not_decide_whom_it_finds(True)
 
 
 def test_source_that_draws_globally_fails() -> None:

@@ -133,9 +133,7 @@ class BundleWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
         _remove(self._folder)
 
     def array(self, name: str, values: ArrayLike) -> None:
@@ -155,9 +153,7 @@ class BundleWriter:
         A metric that is not finite is undefined, and left out. Raises BundleInvalid when the version is taken.
         """
         metrics = {name: value for name, value in manifest.metrics.items() if math.isfinite(value)}
-        whole = msgspec.structs.replace(
-            manifest, schema=SCHEMA, version=self.version, files=self._files, metrics=metrics
-        )
+        whole = msgspec.structs.replace(manifest, schema=SCHEMA, version=self.version, files=self._files, metrics=metrics)
         text = msgspec.json.format(msgspec.json.encode(whole), indent=1)
         with _writing(self.version):
             _write_synced(self._folder / MANIFEST, lambda file: file.write(text))

@@ -134,5 +134,3 @@ def doctor_(as_json: Json = False) -> None:
     """Check settings, servers, schema, bundles and plug-ins; exit code 1 when something is wrong."""
     if not doctor.examine(load(), as_json):
         raise typer.Exit(1)
-
-

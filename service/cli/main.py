@@ -18,5 +18,5 @@ def main() -> None:
     try:
         app()
     except AmityError as exc:
-        print(f"amity: {exc.message}", file=sys.stderr)
+        sys.stderr.write(f"amity: {exc.message}\n")
         sys.exit(1)

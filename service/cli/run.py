@@ -112,9 +112,9 @@ def _serve(settings: Settings, listener: socket.socket, greet: bool) -> None:
     server = build_server(settings)
     # Once it has stopped in good order uvicorn raises the signal again; SIGTERM would then end the process there and then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:  # uvloop, as build_server has it
-            runner.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))
+    runner = asyncio.Runner(loop_factory=server.config.get_loop_factory())  # uvloop, as build_server has it
+    with contextlib.suppress(KeyboardInterrupt), runner:
+        runner.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))
     if not server.started:
         raise OperatorError(f"the service at {url} did not start; the log above says why")
 
@@ -130,7 +130,7 @@ async def _until_stopped(server: uvicorn.Server, listener: socket.socket, lines:
 
 
 async def _greet(server: uvicorn.Server, lines: list[str]) -> None:
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has a flag, not an event
         await asyncio.sleep(GREET_POLL_S)
     for line in lines:
         say(line)

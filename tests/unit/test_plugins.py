@@ -163,9 +163,7 @@ def test_name_that_two_distributions_register_is_left_out() -> None:
 
 
 def test_second_owner_of_the_default_ranker_stops_the_start() -> None:
-    with pytest.raises(
-        PluginBroken, match=r"AMITY_DEFAULT_RANKER names 'v1': registered by amity-rankers 2\.0 and by t"
-    ):
+    with pytest.raises(PluginBroken, match=r"AMITY_DEFAULT_RANKER names 'v1': registered by amity-rankers 2\.0 and by t"):
         load(Point("v1", Plain, Distribution("team-b")))
 
 
@@ -292,9 +290,7 @@ def test_ranker_that_cannot_load_its_arrays_says_so(tmp_path: Path) -> None:
     assert instantiate(installed, bundle)["v1"].problem == "cannot be loaded: ValueError: three knots too few"
 
 
-@pytest.mark.parametrize(
-    "dumped", [{"x": np.array([None])}, {"x": np.array(["a"])}, {"a.b": np.ones(1)}, {"": np.ones(1)}]
-)
+@pytest.mark.parametrize("dumped", [{"x": np.array([None])}, {"x": np.array(["a"])}, {"a.b": np.ones(1)}, {"": np.ones(1)}])
 def test_dump_of_anything_but_plain_arrays_is_refused(tmp_path: Path, dumped: dict[str, Any]) -> None:
     installed = load(Point("mine", variant(dump=lambda self, ranker: dumped))).by_name["mine"]
     with (

@@ -44,8 +44,7 @@ class ListPeople:
         self._viewer = {space: _fixed(values, np.float32) for space, values in (viewer_vectors or {}).items()}
         given = columns or {}
         self._columns = {
-            name: _fixed(given.get(name, np.full(self.n_eligible, unknown)), dtype)
-            for name, (dtype, unknown) in COLUMNS.items()
+            name: _fixed(given.get(name, np.full(self.n_eligible, unknown)), dtype) for name, (dtype, unknown) in COLUMNS.items()
         }
 
     def shuffled(self, seed: int) -> "ListPeople":

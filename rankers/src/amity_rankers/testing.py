@@ -174,9 +174,7 @@ class RankerContract:
     def test_dump_holds_plain_arrays_only(self, ranker: Ranker) -> None:
         for name, values in self.factory().dump(ranker).items():
             assert isinstance(values, np.ndarray), name
-            assert values.dtype.kind in "biuf", (
-                f"{name} is {values.dtype}: booleans, integers and floats; text as uint8"
-            )
+            assert values.dtype.kind in "biuf", f"{name} is {values.dtype}: booleans, integers and floats; text as uint8"
 
     def test_arrays_that_do_not_fit_are_refused(self) -> None:
         if self.factory().needs_bundle:
@@ -247,9 +245,7 @@ class SourceContract:
 
     @laws
     @given(n=st.integers(0, 120), k=st.integers(1, 200), seed=seeds, vectors=st.booleans())
-    def test_only_eligible_people_each_once_at_most_k_best_first(
-        self, n: int, k: int, seed: int, vectors: bool
-    ) -> None:
+    def test_only_eligible_people_each_once_at_most_k_best_first(self, n: int, k: int, seed: int, vectors: bool) -> None:
         self.find(crowd(n, seed=seed, viewer_vectors=vectors), self.query(k=k, seed=seed))
 
     @laws
