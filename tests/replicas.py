@@ -31,7 +31,7 @@ PATIENT = {
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without its own AMITY_* variables, and with these."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AMITY_")}
-    return clean | settings
+    return {**clean, **settings}
 
 
 def amity(settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-MODULE = '''
+MODULE = """
 import sys
 import threading
 import time
@@ -89,7 +89,7 @@ source("FindRaises", lambda people, query: throw(RuntimeError("Alice is 28")))
 source("FindExits", lambda people, query: sys.exit(3))
 source("FindWords", lambda people, query: Found(["one", "two"]))
 source("FindStrangers", lambda people, query: Found(np.array([-1, 10**15, people.viewer_id] * 3)))
-'''
+"""
 
 EXITS_ON_IMPORT = "import sys\n\nsys.exit('no licence')\n"
 

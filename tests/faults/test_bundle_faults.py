@@ -72,7 +72,9 @@ def test_a_new_bundle_is_taken_under_load_without_a_failed_request(world: World,
     run_now(point_at(world.database_url, world.older))
 
 
-def test_a_damaged_live_bundle_is_left_alone_and_the_last_good_one_serves(world: World, pair: list[Replica], start: Start) -> None:
+def test_a_damaged_live_bundle_is_left_alone_and_the_last_good_one_serves(
+    world: World, pair: list[Replica], start: Start
+) -> None:
     assert all(serves(replica, world.older) for replica in pair)
     refusals = [replica.metric(REFUSED) for replica in pair]
     damaged = world.artifacts / world.newer / "vectors.mutual.npy"
