@@ -15,7 +15,13 @@ from service.transfer.layouts import INTERACTIONS, PEOPLE, FileKind, Layout
 
 KINDS = [kind.value for kind in Kind]
 STATUSES = [status.value for status in Status]
-_DTYPES = {"whole": pl.Int64, "number": pl.Float64, "text": pl.String, "list": pl.String, "instant": INSTANT}
+_DTYPES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "whole": pl.Int64,
+    "number": pl.Float64,
+    "text": pl.String,
+    "list": pl.String,
+    "instant": INSTANT,
+}
 
 
 class Batch(msgspec.Struct, frozen=True, eq=False):

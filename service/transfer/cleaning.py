@@ -1,5 +1,6 @@
 """One column at a time, from whatever a file holds to what the database stores; all vectorised but lists."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -106,7 +107,7 @@ def array_literal(text: str) -> str | None:
         return None
 
 
-def _literal(values: list[str | None] | None) -> str | None:
+def _literal(values: Sequence[str | None] | None) -> str | None:
     """None too for a NUL or a null among the texts, which PostgreSQL cannot or the profile may not hold."""
     if values is None:
         return None

@@ -1,5 +1,6 @@
 """Which reader a file needs, by its extension."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import ImportRefused
@@ -9,7 +10,7 @@ from service.transfer.read_csv import CsvReader
 from service.transfer.read_json_lines import JsonLinesReader
 from service.transfer.read_parquet import ParquetReader
 
-FORMATS = {
+FORMATS: dict[str, Callable[[Path, Layout], Reader]] = {
     ".csv": CsvReader,
     ".jsonl": JsonLinesReader,
     ".ndjson": JsonLinesReader,

@@ -11,7 +11,8 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def person(user_id: int, **fields: Any) -> Profile:
-    return Profile(**({"id": user_id, "name": f"Person {user_id}", "created_at": NOON} | fields))
+    given: dict[str, Any] = {"id": user_id, "name": f"Person {user_id}", "created_at": NOON} | fields
+    return Profile(**given)
 
 
 def did(actor_id: int, kind: Kind, target_id: int, minute: float = 0, **fields: Any) -> Interaction:
