@@ -74,10 +74,11 @@ class Ranking:
                 raise StageBroken("nothing to rank with", reason="missing_bundle")
             with stage("features"):
                 features = task.people.features(task.ids, loaded.required_features)
-            batch = RankingBatch(task.viewer_id, task.ids, loaded.required_features, features)
             if loaded.inline:
+                batch = RankingBatch(task.viewer_id, task.ids, loaded.required_features, features)
                 scores = loaded.ranker.score(batch)
-            else:
+            else:  # copies: what a third party writes into its batch, perhaps long after its deadline, must not reach the slate
+                batch = RankingBatch(task.viewer_id, task.ids.copy(), loaded.required_features, features.copy())
                 scores = await self._door.call(f"ranker:{name}", loaded.ranker.score, batch, deadline=deadline)
             return Ranked(name, checked(scores, len(task.ids)), loaded.required_features, features)
 

@@ -83,9 +83,7 @@ def test_a_ranker_that_breaks_its_contract_is_replaced_by_the_heuristic(replica:
 @pytest.mark.parametrize("name", ["good", "integers", "spoils"])
 def test_odd_scores_within_the_contract_are_taken(replica: Replica, name: str) -> None:
     answer = replica.recommend(2, algorithm_version=name)
-    assert (answer["algorithm_version"], answer["degraded"], answer["total_count"]) == (name, [], 20)
-    assert 1 not in shown(answer) or replica.recommend(2)["total_count"] == 20
-    assert replica.recommend(2, algorithm_version="v1")["degraded"] == []
+    assert (answer["algorithm_version"], answer["degraded"], len(set(shown(answer)))) == (name, [], 20)
 
 
 def test_hung_rankers_take_nobody_else_down(replica: Replica) -> None:
