@@ -35,7 +35,7 @@ class PromptConnection(asyncpg.Connection):  # type: ignore[misc]
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the signature is asyncpg's
         """Close in order; when a bound is given, as SQLAlchemy does when it terminates, behind the caller's back."""
         if timeout is None:
-            await super().close(timeout=_GOODBYE_S)
+            await self._leave()
         else:
             self.leave()
 

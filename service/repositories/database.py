@@ -47,7 +47,7 @@ class Database:
             raise explained(self.url, exc) from exc
 
     async def close(self) -> None:
-        await self._readers.close()
+        self._readers.close()
         await self._engine.dispose()
         await asyncio.gather(*self._leaving)
 

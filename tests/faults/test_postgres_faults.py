@@ -119,3 +119,18 @@ def test_replicas_recover_by_themselves(on_own_postgres: tuple[Replica, Replica]
     slates = [answer["slate_id"] for answer in answered]
     written = "SELECT count(*) FROM impressions WHERE slate_id = ANY($1::uuid[])"
     assert eventually(lambda: count(postgres, written, slates) == len(slates), BACK_S)
+
+
+def test_a_replica_told_to_stop_while_postgres_hangs_ends_in_order(
+    world: World, postgres: PrivatePostgres, start: Callable[[dict[str, str]], Replica]
+) -> None:
+    replica = start(world.changed(DATABASE_URL=postgres.url))
+    replica.recommend(1)
+    replica.client.close()
+    postgres.pause()
+    try:
+        replica.terminate()
+        assert replica.wait() == 0
+    finally:
+        postgres.resume()
+    assert '"level":"error"' not in replica.said, replica.said
