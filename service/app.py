@@ -16,6 +16,7 @@ from service.controllers.operations import Health, metrics, schema
 from service.controllers.people import People
 from service.controllers.recommendations import Recommendations
 from service.controllers.shell import shell
+from service.controllers.wire import BoundedHttp
 from service.errors import BadSetting
 from service.features.definitions import FEATURES
 from service.plugins import load_rankers, load_sources
@@ -83,7 +84,7 @@ def build_server(settings: Settings) -> uvicorn.Server:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -79,6 +79,23 @@ def test_what_is_not_http_ends_the_connection_and_nothing_else(replica: Replica,
     assert replica.client.get("/health/live").status_code == 200
 
 
+@pytest.mark.parametrize("part", ["line", "header", "headers"])
+def test_a_head_without_end_is_cut_off(replica: Replica, part: str) -> None:
+    start, more = {
+        "line": (b"GET /", b"a"),
+        "header": (b"GET / HTTP/1.1\r\nX-Long: ", b"a"),
+        "headers": (b"GET / HTTP/1.1\r\n", b"X-Many: a\r\n"),
+    }[part]
+    sent_bytes, endless = 0, more * (100_000 // len(more))
+    with socket.create_connection(replica.address, timeout=30) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(start)
+        while sent_bytes < 50_000_000:
+            connection.sendall(endless)
+            sent_bytes += len(endless)
+    assert sent_bytes < 50_000_000
+    assert replica.client.get("/health/live").status_code == 200
+
+
 ODD_REQUESTS = {
     "1,000 parameters": (get(RECOMMENDATIONS + b"?" + b"&".join(b"p%d=1" % i for i in range(1000))), 422),
     "1,000 exclusions": (get(RECOMMENDATIONS + b"?" + b"&".join(b"exclude_ids=%d" % i for i in range(1, 1001))), 422),
