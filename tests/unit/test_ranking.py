@@ -116,3 +116,16 @@ async def test_nobody_is_ranked_without_calling_anyone() -> None:
     task = RankingTask(9, IDS[:0], FakePeople(9, []), {"v1": loaded("v1", ranker)}, "v1")
     ranked = await ranking().rank(task, Deadline(1), Trail())
     assert (len(ranked.scores), ranker.asked) == (0, 0)
+
+
+async def test_what_a_third_party_writes_into_its_batch_stays_there() -> None:
+    def spoil(batch: Any) -> Any:
+        batch.candidate_ids[:] = 7
+        batch.features[:] = np.nan
+        return np.full(5, 0.5, np.float32)
+
+    before = IDS.copy()
+    ranked, degraded = await rank(loaded("v1", FakeRanker(spoil), inline=False))
+    assert (degraded, IDS.tolist()) == ([], before.tolist())
+    assert ranked.features is not None
+    assert np.isfinite(ranked.features).all()
