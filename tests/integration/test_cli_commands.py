@@ -161,7 +161,8 @@ class Up:
     def stop(self, number: signal.Signals) -> int:
         os.killpg(self.process.pid, number)
         assert self.process.stderr is not None
-        self.said += self.process.stderr.read()
+        with self.process.stderr as rest:
+            self.said += rest.read()
         return self.process.wait(timeout=30)
 
 
