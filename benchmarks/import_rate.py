@@ -9,7 +9,6 @@ the database, which must be empty and may be thrown away: it is emptied before e
 import argparse
 import asyncio
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -88,9 +87,14 @@ async def import_files(url: str, folder: Path, extension: str) -> None:
     request = importer.ImportRequest(people=folder / f"people.{extension}", interactions=folder / f"interactions.{extension}")
     report = await importer.run(database, request, silent)
     await database.close()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rates = {f"{file.kind}_per_s": round(file.rate) for file in report.files}
-    print(json.dumps({**rates, "peak_mb": round(peak_mb), "rejected": report.rejected}))
+    print(json.dumps({**rates, "peak_mb": peak_mb(), "rejected": report.rejected}))
+
+
+def peak_mb() -> int:
+    """The most memory this process ever held. Not `ru_maxrss`, which begins with that of the process that started it."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) // 1024
 
 
 async def empty(url: str) -> None:

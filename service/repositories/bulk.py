@@ -136,13 +136,27 @@ async def find_mark(sessions: Sessions, fingerprint: str) -> Mark | None:
     return await read(sessions, work)
 
 
-async def analyze(sessions: Sessions) -> None:
-    """Give the planner fresh statistics of what a bulk import filled."""
+async def settle_people(sessions: Sessions) -> None:
+    """Fresh statistics of the people, and the map by which their existence is read from the index alone.
+
+    Without the map the check of 40,000 interactions among a million people took 0.45 s instead of 0.08: two reads of the
+    table each, which no cache of 128 MB holds.
+    """
+    await _maintain(sessions, "vacuum (analyze) users")
+
+
+async def settle_interactions(sessions: Sessions) -> None:
+    """Fresh statistics of interactions and matches for the planner."""
+    await _maintain(sessions, "analyze interactions, matches")
+
+
+async def _maintain(sessions: Sessions, statement: str) -> None:
+    """In autocommit, as VACUUM needs it."""
 
     async def work(session: AsyncSession) -> None:
-        await (await driver(session)).execute("analyze users, interactions, matches", timeout=LONG_S)
+        await (await driver(session)).execute(statement, timeout=LONG_S)
 
-    await write(sessions, work)
+    await read(sessions, work)
 
 
 async def _stage(connection: Any, create: str, table: str, columns: tuple[str, ...], rows: bytes) -> None:

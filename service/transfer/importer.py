@@ -64,8 +64,6 @@ async def run(database: Database, request: ImportRequest, report: Progress) -> I
     for layout, path, reader in opened:
         rejects = RejectsFile(rejects_path(path, request.rejects))
         files.append(await _FileImport(database.sessions, layout.kind, path, reader, rejects).run(report))
-    if files:
-        await bulk.analyze(database.sessions)
     rejected = sum(file.rejected for file in files)
     return ImportReport(
         files=tuple(files), rejected=rejected, max_rejects=request.max_rejects, ok=rejected <= request.max_rejects
@@ -134,6 +132,7 @@ class _FileImport:
         kept = self._rejects.append(self._state.rejects_bytes, ())
         self._state = msgspec.structs.replace(self._state, finished=True, rejects_bytes=kept)
         await bulk.save_mark(self._sessions, self._mark(self._state))
+        await (bulk.settle_people if self._kind == "people" else bulk.settle_interactions)(self._sessions)
 
     def _mark(self, state: State) -> Mark:
         return Mark(self._fingerprint, state.read, msgspec.structs.asdict(state))
