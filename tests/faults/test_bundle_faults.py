@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
@@ -54,6 +55,7 @@ def serves(replica: Replica, version: str) -> bool:
     return eventually(lambda: replica.recommend(1)["bundle_version"] == version, SOON_S)
 
 
+@pytest.mark.slow
 def test_a_new_bundle_is_taken_under_load_without_a_failed_request(world: World, pair: list[Replica]) -> None:
     assert all(serves(replica, world.older) for replica in pair)
     over = threading.Event()
@@ -72,6 +74,7 @@ def test_a_new_bundle_is_taken_under_load_without_a_failed_request(world: World,
     run_now(point_at(world.database_url, world.older))
 
 
+@pytest.mark.slow
 def test_a_damaged_live_bundle_is_left_alone_and_the_last_good_one_serves(
     world: World, pair: list[Replica], start: Start
 ) -> None:

@@ -121,6 +121,7 @@ def test_replicas_recover_by_themselves(on_own_postgres: tuple[Replica, Replica]
     assert eventually(lambda: count(postgres, written, slates) == len(slates), BACK_S)
 
 
+@pytest.mark.slow
 def test_a_replica_told_to_stop_while_postgres_hangs_ends_in_order(
     world: World, postgres: PrivatePostgres, start: Callable[[dict[str, str]], Replica]
 ) -> None:
