@@ -7,8 +7,9 @@ end is applied again from its beginning, which changes only what differs.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,7 +17,9 @@ from service.repositories import bulk
 from service.repositories.bulk import Mark, Outcome, Steps, Unknown
 from service.repositories.calls import Sessions
 from service.repositories.database import Database
+from service.resilience import Deadline
 from service.telemetry import Progress
+from service.threads import ThreadDoor
 from service.transfer.checks import Batch, check
 from service.transfer.chunks import Position, Reader, Reject
 from service.transfer.layouts import INTERACTIONS, PEOPLE, FileKind, Layout
@@ -24,6 +27,11 @@ from service.transfer.readers import open_reader
 from service.transfer.rejects import RejectsFile, rejects_path
 from service.transfer.reports import ImportedFile, ImportReport
 from service.transfer.sources import fingerprint
+
+T = TypeVar("T")
+
+STEP_LIMIT_S = 3600.0
+"""Bound on reading one batch, or on hashing a whole file, from the slowest of disks."""
 
 
 class ImportRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,24 +88,31 @@ class _FileImport:
         self._reader = reader
         self._rejects = rejects
         self._state = State()
+        self._door = ThreadDoor(1)
 
     async def run(self, report: Progress) -> ImportedFile:
         started_s = time.perf_counter()
-        step = f"Importing {self._kind}"
-        report(step, 0, self._reader.total)
-        self._fingerprint = await asyncio.to_thread(fingerprint, self._path, self._kind)
-        self._state = await self._found()
-        resumed_from = self._state.read
-        ahead = _Ahead(self._batches())
+        try:
+            self._fingerprint = await _in_thread(self._door, fingerprint, self._path, self._kind)
+            self._state = await self._found()
+            resumed_from = self._state.read
+            await self._store_all(report)
+        finally:
+            self._door.close()
+        await self._finish()
+        return self._reported(resumed_from, time.perf_counter() - started_s)
+
+    async def _store_all(self, report: Progress) -> None:
+        step, total = f"Importing {self._kind}", self._reader.total
+        report(step, 0, total)
+        ahead = _Ahead(self._door, self._batches())
         try:
             while (batch := await ahead.take()) is not None:
                 self._state = await self._store(batch, ahead)
-                report(step, min(batch.progress, self._reader.total), self._reader.total)
+                report(step, min(batch.progress, total), total)
         finally:
             await ahead.close()
-        await self._finish()
-        report(step, self._reader.total, self._reader.total)
-        return self._reported(resumed_from, time.perf_counter() - started_s)
+        report(step, total, total)
 
     async def _found(self) -> State:
         """Where to begin: where a run that was cut off had come, if its rejects file is still there; else at the start."""
@@ -156,6 +171,10 @@ class _FileImport:
         )
 
 
+async def _in_thread(door: ThreadDoor, fn: Callable[..., T], *args: Any) -> T:
+    return await door.call("import", fn, *args, deadline=Deadline(STEP_LIMIT_S), at_most=1)
+
+
 class _Ahead:
     """The next batch, made in a thread from `start` on.
 
@@ -163,13 +182,14 @@ class _Ahead:
     interpreter's lock (8.5 instead of 2.3 µs a person).
     """
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
+    def __init__(self, door: ThreadDoor, batches: Iterator[Batch]) -> None:
+        self._door = door
         self._batches = batches
         self._making: asyncio.Task[Batch | None] | None = None
 
     def start(self) -> None:
         if self._making is None:
-            self._making = asyncio.create_task(asyncio.to_thread(next, self._batches, None))
+            self._making = asyncio.create_task(_in_thread(self._door, next, self._batches, None))
 
     async def take(self) -> Batch | None:
         """The next batch, or None when there is none left."""
