@@ -1,6 +1,7 @@
 """Every feature that a ranker may require: what it is, its unit, and what stands for a missing value.
 
 All are float32. The ones whose `default` is NaN are missing when what they compare is unknown; the others are never missing.
+Likes are standing ones and, of pairs without a standing opinion, messages.
 """
 
 import math
@@ -38,12 +39,12 @@ _TABLE = (
     Feature("candidate_completeness", "0 to 1", 0.0, "Share of the candidate's profile that is filled in"),
     Feature("candidate_days_since_active", "days", MISSING, "Since the candidate was last active"),
     Feature("candidate_account_age_days", "days", MISSING, "Since the candidate joined"),
-    Feature("candidate_log_likes_received", "log(1 + n)", 0.0, "Standing likes on the candidate"),
-    Feature("candidate_log_likes_given", "log(1 + n)", 0.0, "Standing likes of the candidate"),
+    Feature("candidate_log_likes_received", "log(1 + n)", 0.0, "Likes on the candidate"),
+    Feature("candidate_log_likes_given", "log(1 + n)", 0.0, "Likes of the candidate"),
     Feature("candidate_like_rate_received", "0 to 1", 0.5, "Likes among opinions on the candidate, (likes + 1) / (opinions + 2)"),
     Feature("candidate_like_rate_given", "0 to 1", 0.5, "Likes among the candidate's opinions, (likes + 1) / (opinions + 2)"),
-    Feature("viewer_log_likes_received", "log(1 + n)", 0.0, "Standing likes on the viewer"),
-    Feature("viewer_log_likes_given", "log(1 + n)", 0.0, "Standing likes of the viewer"),
+    Feature("viewer_log_likes_received", "log(1 + n)", 0.0, "Likes on the viewer"),
+    Feature("viewer_log_likes_given", "log(1 + n)", 0.0, "Likes of the viewer"),
     Feature("viewer_like_rate_received", "0 to 1", 0.5, "Likes among opinions on the viewer, (likes + 1) / (opinions + 2)"),
     Feature("viewer_like_rate_given", "0 to 1", 0.5, "Likes among the viewer's opinions, (likes + 1) / (opinions + 2)"),
     Feature("likes_viewer", "0 or 1", 0.0, "Whether the candidate's like of the viewer stands"),

@@ -9,7 +9,7 @@ from service.domain import FeedPosition, Profile
 from service.population.columns import STORED, Columns, Interests, attributes, interest_codes
 from service.population.population import START, Base, Population
 from service.population.profiles import ProfileBytes, encode
-from service.population.relations import LIKED, PASSED, STANDING, RelationMemory, Side, compress
+from service.population.relations import STANDING, RelationMemory, Side, compress
 from service.population.tastes import Tastes
 from service.population.vocabulary import Vocabularies
 from service.repositories.columns import KINDS, InteractionTable
@@ -20,7 +20,8 @@ _STANDING_OF_CODE = np.array([STANDING.get(kind, 0) for kind in KINDS], np.int8)
 
 
 class StandingPairs:
-    """What stands between ordered pairs: `actors` on `targets`, int64 (m,), `standing` LIKED, PASSED, BLOCKED or 0, int8 (m,)."""
+    """What stands between ordered pairs: `actors` on `targets`, int64 (m,), `standing` int8 (m,): LIKED, PASSED, BLOCKED,
+    MESSAGED or 0, of which a pair may bear several."""
 
     def __init__(self, actors: Ids, targets: Ids, standing: NDArray[np.int8]) -> None:
         stands = standing > 0
@@ -28,7 +29,7 @@ class StandingPairs:
 
     @classmethod
     def of_table(cls, table: InteractionTable) -> "StandingPairs":
-        """What stands of recorded interactions, of which the table holds one a pair, the latest, for opinions and blocks."""
+        """What stands of recorded interactions: the table holds all messages, and of opinions and blocks the latest of a pair."""
         return cls(table.actor, table.target, _STANDING_OF_CODE[table.kind])
 
     @classmethod
@@ -87,7 +88,9 @@ def build(profiles: Iterable[Profile], pairs: StandingPairs | None = None, taste
 
 
 def counts(relations: RelationMemory) -> dict[str, NDArray[np.int32]]:
-    """Standing likes and passes, received and given, of each person of the compressed relations."""
+    """Likes, with messages of pairs without an opinion, and passes, received and given, of everyone in the relations."""
     sides: tuple[tuple[str, Side], ...] = (("received", relations.received), ("given", relations.given))
-    kinds = (("likes", LIKED), ("passes", PASSED))
-    return {f"n_{word}_{name}": side.counts(kind) for name, side in sides for word, kind in kinds}
+    found: dict[str, NDArray[np.int32]] = {}
+    for name, side in sides:
+        found[f"n_likes_{name}"], found[f"n_passes_{name}"] = side.likes_and_passes()
+    return found

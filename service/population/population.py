@@ -192,7 +192,7 @@ class Population:
             self.columns.hide(row)
             self._successor[row] = new
         else:
-            stands = self.memory.of(profile.id)
+            stands = self.memory.counted(profile.id)
             counts = [len(stands.liked_by), len(stands.passed_by), len(stands.liked), len(stands.passed)]
             new = self.columns.append(profile, counts, self.words)
             self._added[profile.id] = new

@@ -92,14 +92,17 @@ class PeopleView:
     def viewer_vector(self, space: str) -> Floats | None:
         """What the viewer asks a space, float32 (d,); None without vectors, or while nothing is known about the viewer.
 
-        `mutual`: (p, q). `content`: the direction of the viewer's own profile and of those of the people they like.
+        `mutual`: (p, q); where they are all zero, as before anybody has liked anybody, nothing is known. `content`: the direction
+        of the viewer's own profile and of those of the people they like.
         """
         if space not in SPACES:
             raise ValueError(f"no space named {space!r}; there are {', '.join(SPACES)}")
         viewer = self._viewer
         if space == "content":
             return None if viewer.content is None else self._content_query(viewer.content)
-        return None if viewer.p is None or viewer.q is None else np.concatenate((viewer.p, viewer.q))
+        if viewer.p is None or viewer.q is None or not (viewer.p.any() or viewer.q.any()):
+            return None
+        return np.concatenate((viewer.p, viewer.q))
 
     def eligible_ids(self) -> Ids:
         """All eligible ids, int64 (n_eligible,)."""

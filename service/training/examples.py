@@ -48,6 +48,10 @@ class Pairs:
             self.time_s[keep],
         )
 
+    def counted(self) -> NDArray[np.int8]:
+        """As what each pair is counted by the population: its opinion, or LIKED for messages without one; int8 (m,)."""
+        return np.where((self.opinion == 0) & (self.n_messages > 0), np.int8(LIKED), self.opinion)
+
     def keys(self, n_people: int) -> Rows:
         """One number an ordered pair, int64 (m,)."""
         return self.actor * n_people + self.target

@@ -74,8 +74,9 @@ class Scene:
         """Counts and last visits as they were at `now_s`. A later visit is taken back to the last known deed: who comes back
         later would otherwise be known by it. The rest of a profile is as it is today."""
         columns = self._population.columns
+        counted = known.counted()
         for word, opinion in (("likes", LIKED), ("passes", PASSED)):
-            held = known.where(known.opinion == opinion)
+            held = known.where(counted == opinion)
             columns[f"n_{word}_given"][:] = np.bincount(held.actor, minlength=self.n_people)
             columns[f"n_{word}_received"][:] = np.bincount(held.target, minlength=self.n_people)
         acted_s = np.full(self.n_people, np.nan)

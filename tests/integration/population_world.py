@@ -10,7 +10,7 @@ import numpy as np
 
 from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store
-from service.domain import Relations
+from service.domain import Kind, Relations
 from service.population import snapshot
 from service.population.build import Builder, StandingPairs
 from service.population.feed import ChangeFeed
@@ -19,6 +19,7 @@ from service.population.loader import Origin, load
 from service.population.population import Population
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
+from service.repositories.columns import CODES
 from service.repositories.database import Database
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
@@ -75,6 +76,9 @@ class World:
 
     async def assert_mirrors(self, people: Population) -> None:
         """The population says of everyone what the database says."""
+        events = await self.interactions.load_all()
+        said = events.kind == CODES[Kind.MESSAGE]
+        messages = set(zip(events.actor[said].tolist(), events.target[said].tolist(), strict=True))
         there = [profile async for batch in self.users.stream() for profile in batch]
         assert sorted(people.ids().tolist()) == [profile.id for profile in there]
         for profile in there:
@@ -83,7 +87,9 @@ class World:
             assert plain(people.relations(profile.id)) == plain(relations), profile.id
             row = people.row(profile.id)
             counts = [int(people.columns[name][row]) for name in ("n_likes_given", "n_likes_received", "n_passes_given")]
-            assert counts == [len(relations.liked), len(relations.liked_by), len(relations.passed)]
+            wrote_to = {b for a, b in messages if a == profile.id} - relations.passed
+            heard_from = {a for a, b in messages if b == profile.id} - relations.passed_by
+            assert counts == [len(relations.liked | wrote_to), len(relations.liked_by | heard_from), len(relations.passed)]
 
 
 def plain(relations: Relations) -> dict[str, frozenset[int]]:

@@ -10,7 +10,7 @@ from service.domain import Profile
 from service.features.assemble import Floats, assemble
 from service.features.definitions import FEATURES
 from service.population.build import StandingPairs, build
-from service.population.relations import LIKED, PASSED
+from service.population.relations import LIKED, MESSAGED, PASSED
 from tests.population_people import NOW, person, tastes
 
 NAMES = tuple(FEATURES)
@@ -73,6 +73,14 @@ def test_counts_come_from_what_stands() -> None:
     )
     row = features(person(1), [person(2), person(3)], names, pairs=pairs)[0]
     np.testing.assert_allclose(row, [np.log(3), np.log(2), 2 / 4, 2 / 3], rtol=1e-6)
+
+
+def test_messages_count_as_likes_where_no_opinion_stands() -> None:
+    actors, targets = np.array([1, 3, 3, 2, 2]), np.array([2, 2, 2, 1, 1])
+    pairs = StandingPairs(actors, targets, np.array([MESSAGED, MESSAGED, MESSAGED, MESSAGED, PASSED], np.int8))
+    names = ("candidate_log_likes_received", "candidate_like_rate_given", "viewer_like_rate_given", "likes_viewer")
+    row = features(person(1), [person(2), person(3)], names, pairs=pairs)[0]
+    np.testing.assert_allclose(row, [np.log(3), 1 / 3, 2 / 3, 0], rtol=1e-6)
 
 
 def test_likes_viewer_is_what_the_caller_says_stood_then() -> None:

@@ -13,13 +13,16 @@ from service.domain import FeedPosition, Filters, Profile
 from service.errors import BundleInvalid
 from service.population import snapshot
 from service.population.build import StandingPairs, build
+from service.population.columns import COUNTS
 from service.population.population import Population
-from service.population.relations import BLOCKED, LIKED, PASSED
+from service.population.relations import BLOCKED, LIKED, MESSAGED, PASSED
 from service.population.tastes import Tastes
 from tests.population_people import NOW, asking, crowds, person, tastes
 
 PAIRS = StandingPairs(
-    np.array([1, 1, 2, 3, 4, 4]), np.array([2, 3, 1, 1, 5, 5]), np.array([LIKED, PASSED, LIKED, BLOCKED, LIKED, BLOCKED], np.int8)
+    np.array([1, 1, 2, 3, 4, 4, 5, 5, 2]),
+    np.array([2, 3, 1, 1, 5, 5, 2, 2, 1]),
+    np.array([LIKED, PASSED, LIKED, BLOCKED, LIKED, BLOCKED, BLOCKED, MESSAGED, MESSAGED], np.int8),
 )
 
 
@@ -81,6 +84,9 @@ def test_any_people_are_eligible_and_related_as_before(tmp_path_factory: pytest.
     built, loaded = through_bundle(tmp_path_factory.mktemp("bundle"), people)
     first, second = (each.mask(people[0], Filters(), NOW.timestamp()) for each in (built, loaded))
     np.testing.assert_array_equal(first, second)
+    for name in COUNTS:
+        np.testing.assert_array_equal(built.columns[name], loaded.columns[name])
+    assert loaded.columns["n_likes_received"].tolist() == [1, 2, 0, 0, 1]
     for one in range(1, 6):
         before, after = built.relations(one), loaded.relations(one)
         for name in ("liked", "passed", "liked_by", "passed_by", "blocked"):

@@ -10,6 +10,7 @@ from service.features.geography import distance_km
 from service.population.build import StandingPairs, build
 from service.population.population import Population
 from service.population.relations import LIKED
+from service.population.tastes import Tastes
 from tests.population_people import NOW, asking, encoder, person, tastes
 
 PEOPLE = [
@@ -49,6 +50,13 @@ def test_mutual_query_asks_for_both_directions() -> None:
     found = view.search("mutual", vector, 3)
     features = view.features(found.ids, ("forward_affinity", "backward_affinity"))
     np.testing.assert_allclose(found.scores, features.sum(axis=1), rtol=1e-5)
+
+
+def test_tastes_of_which_nothing_is_known_find_nobody() -> None:
+    """Before anybody has liked anybody all vectors are zeros, and equally near would mean the lowest ids."""
+    content = encoder().encode_many(PEOPLE)
+    people = build(PEOPLE, tastes=Tastes(np.zeros((len(PEOPLE), 8), np.float32), content, None))
+    assert people.eligible(asking(PEOPLE[0])).viewer_vector("mutual") is None
 
 
 def test_content_query_turns_towards_liked_people() -> None:

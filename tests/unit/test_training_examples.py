@@ -8,11 +8,16 @@ import pytest
 import xxhash
 
 from service.domain import Kind
+from service.features.assemble import assemble
+from service.population.build import StandingPairs, build
 from service.population.relations import LIKED, PASSED
+from service.population.tastes import Tastes
 from service.repositories.columns import CODES, InteractionTable
 from service.training.examples import Pairs, answered, pairs_of
 from service.training.rankers import Looks, liked_before
+from service.training.scene import Scene
 from service.training.split import GATE_ONE_IN, Split, gate_mask, join, split_pairs
+from tests.population_people import person
 
 IDS = np.arange(10, 30)
 
@@ -65,6 +70,24 @@ def test_time_is_that_of_the_first_word_in_the_sense_that_stands() -> None:
     pairs = pairs_of(table(*rows), IDS)
     assert pairs.time_s.tolist() == [3.0, 9.0]
     assert pairs.n_messages.tolist() == [2, 1]
+
+
+def test_counts_in_training_are_those_of_the_population_that_serves() -> None:
+    rng = np.random.default_rng(1)
+    pairs = [(a, b) for a in range(10, 16) for b in range(10, 16) if a != b]
+    opinions = [(*pair, rng.choice([Kind.LIKE, Kind.PASS, Kind.UNMATCH, Kind.UNLIKE, Kind.BLOCK]), 1.0) for pair in pairs[::2]]
+    messages = [(*pairs[index], Kind.MESSAGE, 2.0) for index in rng.choice(len(pairs), 20)]
+    events = table(*opinions, *messages)
+    people = [person(one) for one in range(10, 16)]
+    online = build(people, StandingPairs.of_table(events))
+    nothing = Tastes(np.zeros((6, 8), np.float32), np.zeros((6, 8), np.float32), None)
+    known = pairs_of(events, online.ids())
+    offline = Scene(people, known, 3.0, nothing)
+    names = ("candidate_log_likes_received", "candidate_log_likes_given", "candidate_like_rate_received")
+    columns = online.candidate_columns(online.ids(), ())
+    expected = assemble(online.viewer_view(people[0], 3.0), columns, names)
+    np.testing.assert_array_equal(offline.features(0, np.arange(6), np.zeros(6, bool), names), expected)
+    assert expected[:, 0].any()
 
 
 def test_unknown_people_are_left_out() -> None:
