@@ -42,7 +42,7 @@ def rollback(settings: Settings, as_json: bool) -> None:
     """Point at the bundle published before the live one."""
 
     async def work(database: Database, report: Progress) -> BundleRecord:
-        return await Bundles(database.sessions).rollback()
+        return await publish.rollback(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions))
 
     record = in_database(settings, work)
     answer(record, as_json, [f"live: {record.version}"])

@@ -52,7 +52,7 @@ def serve(
 @app.command()
 def migrate(as_json: Json = False) -> None:
     """Bring the database's schema up to this version; safe to run from several machines at once."""
-    with with_servers(load()) as settings:
+    with with_servers(load(), redis=False) as settings:
         applied = asyncio.run(migrations.upgrade(settings.database_url))
     lines = [f"applied {revision}" for revision in applied] or ["the schema is up to date"]
     answer({"applied": applied}, as_json, lines)

@@ -59,7 +59,7 @@ def fill_demo(settings: Settings, n_people: int, seed: int, as_json: bool) -> No
 def in_database(settings: Settings, work: Callable[[Database, Progress], Awaitable[T]]) -> T:
     """Run `work` on a database whose schema is brought up to date first if it is the private one."""
     private = not settings.database_url
-    with with_servers(settings) as joined:
+    with with_servers(settings, redis=False) as joined:
         return asyncio.run(_run(joined.database_url, private, work))
 
 

@@ -15,6 +15,7 @@ from service.cli.servers import with_servers
 from service.errors import AmityError, OperatorError
 from service.features.definitions import FEATURES
 from service.plugins import instantiate, load_rankers, load_sources
+from service.population import snapshot
 from service.recommend.pools import redis_client
 from service.repositories import migrate
 from service.repositories.bundles import Bundles
@@ -148,6 +149,7 @@ async def _bundles(settings: Settings, database: Database) -> list[Finding]:
 def _live(settings: Settings, store: Store, version: str) -> Finding:
     try:
         bundle = store.open(version)
+        snapshot.load(bundle)
     except AmityError as exc:
         return Finding("live bundle", False, f"{exc.message}; the last good one serves: promote it, or train again")
     broken = [ranker for ranker in instantiate(load_rankers(settings, FEATURES), bundle).values() if ranker.problem]
@@ -158,7 +160,7 @@ def _live(settings: Settings, store: Store, version: str) -> Finding:
 
 def _spare(store: Store, version: str) -> Finding:
     try:
-        store.open(version)
+        snapshot.load(store.open(version))
     except AmityError as exc:
         return Finding("earlier bundle", None, f"cannot be rolled back to: {exc.message}")
     return Finding("earlier bundle", True, version)

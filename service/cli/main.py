@@ -3,6 +3,7 @@
 import sys
 
 from service import bootstrap
+from service.errors import AmityError
 
 # Training uses all cores; everything else keeps to one thread per caller, as FAISS and BLAS otherwise fight over them.
 PARALLEL_COMMANDS = ("train",)
@@ -10,13 +11,13 @@ PARALLEL_COMMANDS = ("train",)
 
 def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    bootstrap.prepare(threads=None if command in PARALLEL_COMMANDS else 1)
-
-    from service.cli.commands import app  # after prepare: this imports numpy
-    from service.errors import AmityError
-
     try:
+        bootstrap.prepare(threads=None if command in PARALLEL_COMMANDS else 1)
+        from service.cli.commands import app  # after prepare: this imports numpy
+
         app()
     except AmityError as exc:
         sys.stderr.write(f"amity: {exc.message}\n")
         sys.exit(1)
+    except KeyboardInterrupt:  # before typer, which knows what to do with it, has taken over
+        sys.exit(130)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -19,30 +18,29 @@ from service.errors import OperatorError
 from service.repositories import migrate
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
-from service.repositories.facts import Facts
 from service.repositories.users import Users
 from service.settings import Settings
 
-INTERRUPTED = 130
+INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 GREET_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class State:
-    """What `up` finds: how many people, whether a demo fill was cut off, whether a bundle is live."""
+    """What `up` finds. A demo fill that was cut off has left nobody."""
 
     n_people: int
-    demo_unfinished: bool
     bundle_live: bool
 
 
 def up(settings: Settings, demo_people: int, demo_seed: int) -> None:
     """All steps from an empty machine to a served replica; each is skipped where its result is there already."""
+    _stop_in_good_order()
     with bind(settings) as listener, with_servers(settings) as joined:
         revisions = asyncio.run(migrate.upgrade(joined.database_url))
         say(f"Schema: {'migrated' if revisions else 'up to date'}")
         state = asyncio.run(_look(joined))
-        if state.n_people == 0 or state.demo_unfinished:
+        if state.n_people == 0:
             _child("demo", "--people", str(demo_people), "--seed", str(demo_seed))
         if not state.bundle_live:
             _child("train")
@@ -54,10 +52,17 @@ def serve(settings: Settings, embedded: bool) -> None:
     """One replica until it is told to stop."""
     if not embedded:
         require_urls(settings)
+    _stop_in_good_order()
     with bind(settings) as listener, with_servers(settings) as joined:
-        if embedded:
+        if not settings.database_url:
             asyncio.run(migrate.upgrade(joined.database_url))
         _serve(joined, listener, greet=False)
+
+
+def _stop_in_good_order() -> None:
+    """SIGTERM unwinds like Ctrl-C, so that children and private servers are let go. uvicorn too raises it again when it has
+    stopped, which would otherwise end the process there and then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -78,10 +83,8 @@ def bind(settings: Settings) -> socket.socket:
 async def _look(settings: Settings) -> State:
     database = Database(settings.database_url)
     try:
-        demo = await Facts(database.sessions).get("demo")
         return State(
             n_people=await Users(database.sessions).count(),
-            demo_unfinished=bool(demo) and not demo.get("complete", False),
             bundle_live=await Bundles(database.sessions).live() is not None,
         )
     finally:
@@ -90,18 +93,20 @@ async def _look(settings: Settings) -> State:
 
 def _child(*arguments: str) -> None:
     """Another `amity` command in a process of its own: training wants all cores, serving one thread per caller."""
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    child = subprocess.Popen([sys.executable, "-m", "service.cli", *arguments], env=environment)
+    child = subprocess.Popen([sys.executable, "-m", "service.cli", *arguments])
     try:
         code = child.wait()
     except BaseException:
         child.terminate()
         child.wait()
         raise
-    if code == INTERRUPTED or code < 0:
+    if code in INTERRUPTED:
         raise KeyboardInterrupt
+    command = f"`amity {' '.join(arguments)}`"
+    if code < 0:
+        raise OperatorError(f"{command} was ended by {signal.Signals(-code).name}")
     if code:
-        raise OperatorError(f"`amity {' '.join(arguments)}` failed; see above")
+        raise OperatorError(f"{command} failed; see above")
 
 
 def _serve(settings: Settings, listener: socket.socket, greet: bool) -> None:
@@ -110,8 +115,6 @@ def _serve(settings: Settings, listener: socket.socket, greet: bool) -> None:
     asyncio.run(preflight(settings))
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     server = build_server(settings)
-    # Once it has stopped in good order uvicorn raises the signal again; SIGTERM would then end the process there and then.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     runner = asyncio.Runner(loop_factory=server.config.get_loop_factory())  # uvloop, as build_server has it
     with contextlib.suppress(KeyboardInterrupt), runner:
         runner.run(_until_stopped(server, listener, greeting(url) if greet else [f"Amity serves on {url}"]))

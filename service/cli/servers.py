@@ -12,9 +12,9 @@ from service.settings import Settings
 
 
 @contextmanager
-def with_servers(settings: Settings) -> Iterator[Settings]:
-    """The settings with both URLs filled in; the private pair is joined or started when either is unset."""
-    if settings.database_url and settings.redis_url:
+def with_servers(settings: Settings, redis: bool = True) -> Iterator[Settings]:
+    """The settings with the URLs filled in; the private pair is joined or started when one that is needed is unset."""
+    if settings.database_url and (settings.redis_url or not redis):
         yield settings
         return
     lease = join(settings.home_path, report=say)

@@ -126,3 +126,14 @@ async def promote(store: Store, bundles: Bundles, version: str) -> BundleRecord:
     """
     snapshot.load(store.open(version))
     return await bundles.publish(version)
+
+
+async def rollback(store: Store, bundles: Bundles) -> BundleRecord:
+    """Make the bundle live that was live before, after it was verified like a promoted one.
+
+    Raises BundleInvalid when it cannot be served, and OperatorError when there is none.
+    """
+    published = sorted((record.published_at, record.version) for record in await bundles.list() if record.published_at)
+    if len(published) > 1:
+        snapshot.load(store.open(published[-2][1]))
+    return await bundles.rollback()

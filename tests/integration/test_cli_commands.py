@@ -86,6 +86,17 @@ def test_a_schema_that_is_not_migrated_is_one_line(tmp_path: Path, empty_databas
     refused_in_one_line(done, "amity migrate")
 
 
+def test_serve_embedded_leaves_a_named_database_unmigrated(tmp_path: Path, empty_database_url: str, redis_url: str) -> None:
+    urls = {"AMITY_DATABASE_URL": empty_database_url, "AMITY_REDIS_URL": redis_url}
+    refused_in_one_line(amity(tmp_path, "serve", "--embedded", AMITY_PORT="0", **urls), "amity migrate")
+
+
+def test_commands_that_need_no_redis_start_no_private_servers(tmp_path: Path, database_url: str) -> None:
+    done = amity(tmp_path / "home", "migrate", "--json", AMITY_DATABASE_URL=database_url)
+    assert json.loads(done.stdout) == {"applied": []}
+    assert not (tmp_path / "home").exists()
+
+
 def test_import_needs_a_file(tmp_path: Path) -> None:
     refused_in_one_line(amity(tmp_path, "import"), "--people")
 
@@ -115,6 +126,10 @@ def test_rankers_list_names_the_installed_ones(tmp_path: Path) -> None:
 def test_bundles_list_shows_the_live_one(filled_home: Path) -> None:
     records = json.loads(amity(filled_home, "bundles", "list", "--json").stdout)
     assert [record["live"] for record in records] == [True]
+
+
+def test_rollback_without_an_earlier_bundle_is_one_line(filled_home: Path) -> None:
+    refused_in_one_line(amity(filled_home, "bundles", "rollback"), "no bundle")
 
 
 def test_doctor_is_content_with_a_whole_installation(filled_home: Path) -> None:
