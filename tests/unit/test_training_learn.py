@@ -17,7 +17,7 @@ from service.repositories.columns import CODES, InteractionTable
 from service.settings import Settings
 from service.telemetry import silent
 from service.training import rankers
-from service.training.content import fit_words
+from service.training.content import fit_words, ridge
 from service.training.evaluate import judge_model, judge_popularity, task_of
 from service.training.examples import Pairs, pairs_of
 from service.training.factors import Factors, fit_factors
@@ -103,6 +103,14 @@ def test_person_without_history_gets_the_vectors_that_the_profile_predicts(mater
     p, q = lesson.encoder.cold_vectors(lesson.words.content[5])
     np.testing.assert_allclose(lesson.factors.p[5], p, atol=1e-6)
     np.testing.assert_allclose(lesson.factors.q[5], q, atol=1e-6)
+
+
+def test_profiles_that_say_nothing_get_the_mean_taste_weighted_by_history() -> None:
+    """On a site of ids alone the tastes of newcomers are everybody's, so that who is liked much comes first."""
+    tastes, history = np.array([[1.0, 0.0], [0.0, 3.0], [9.0, 9.0]], np.float32), np.array([10, 30, 0])
+    weights = ridge(np.zeros((3, 4), np.float32), tastes, history, 10.0)
+    np.testing.assert_array_equal(weights[:-1], 0)
+    np.testing.assert_allclose(weights[-1], np.array([0.5, 0.75 * 3]) / 1.25, rtol=1e-5)
 
 
 class Broken:
