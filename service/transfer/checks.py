@@ -137,6 +137,8 @@ def _interactions(frame: pl.DataFrame, verdicts: _Verdicts) -> pl.DataFrame:
 
 _FAMILY_CODES = {kind.value: family for kind, family in FAMILY.items()}
 _IS_EVENT = pl.col("family") >= MESSAGE
+_LOW = pl.min_horizontal("actor_id", "target_id").alias("low")
+_HIGH = pl.max_horizontal("actor_id", "target_id").alias("high")
 _KEY = ("actor_id", "target_id", "family", "event_key")
 
 
@@ -148,14 +150,20 @@ def _event_key() -> pl.Expr:
 
 
 def _without_repeats(rows: pl.DataFrame) -> pl.DataFrame:
-    """In order of time, without events named twice and without opinions that say again what the one before said."""
-    rows = rows.sort("occurred_at", maintain_order=True)
-    several = pl.struct(_KEY).is_duplicated()
-    if not rows.select(several.any()).item():
+    """In order of time, without events named twice and without what one says over and over.
+
+    Of a run of the same between two people the first and the last stay: the first may be older than what stands in the
+    database, and the last like may be the only one since a block was lifted.
+    """
+    rows = rows.sort("occurred_at", maintain_order=True).with_columns(_LOW, _HIGH)
+    if not rows.select(pl.struct(_KEY).is_duplicated().any()).item():
         return rows
-    same_again = pl.col("kind").eq(pl.col("kind").shift(1).over(_KEY)).fill_null(False)
+    pair = pl.struct("low", "high", _IS_EVENT.alias("event"))
+    said = pl.struct("actor_id", "kind")
+    as_before = (said == said.shift(1)).over(pair).fill_null(False)
+    as_after = (said == said.shift(-1)).over(pair).fill_null(False)
     named_again = pl.int_range(pl.len()).over(_KEY) > 0
-    return rows.filter(~pl.when(_IS_EVENT).then(named_again).otherwise(same_again))
+    return rows.filter(~pl.when(_IS_EVENT).then(named_again).otherwise(as_before & as_after))
 
 
 def _in_waves(rows: pl.DataFrame) -> pl.DataFrame:
@@ -164,8 +172,6 @@ def _in_waves(rows: pl.DataFrame) -> pl.DataFrame:
     What two people did to one another is spread over waves in order of time, unless it is at most one like or pass from
     either side, which is nearly all there is: then the outcome is the same in any order.
     """
-    pair = [pl.min_horizontal("actor_id", "target_id").alias("low"), pl.max_horizontal("actor_id", "target_id").alias("high")]
-    rows = rows.with_columns(pair)
     plain = pl.col("kind").is_in(["like", "pass"]) & ~pl.struct(_KEY).is_duplicated()
     settled = rows.with_columns(ordered=~(plain | _IS_EVENT))
     tangled = settled.filter("ordered").select("low", "high").unique().with_columns(tangled=True)

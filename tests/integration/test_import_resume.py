@@ -84,7 +84,7 @@ async def test_a_killed_import_goes_on_where_it_was(database: Database, tmp_path
         "select done_records, (select count(*) from interactions) from imports where fingerprint like 'interactions%'",
     )
     rejects = tmp_path / "i.csv.rejects.csv"
-    rejects.write_bytes(rejects.read_bytes() + b"left over from a batch that was not committed")
+    rejects.write_bytes(rejects.read_bytes() + b"left over from a batch that was not committed\n" * 1000)
     report = await importer.run(database, ImportRequest(interactions=path), silent)
     [file] = report.files
     assert 0 < file.resumed_from == done < 3540

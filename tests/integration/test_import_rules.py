@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import example as explicitly
 from hypothesis import strategies as st
 
 from service.domain import Interaction, Kind
+from service.repositories import bulk
 from service.repositories.database import Database, connect
-from service.repositories.interactions import Interactions
+from service.repositories.interactions import Interactions, Recorded
 from service.telemetry import silent
 from service.transfer import exporter, importer, read_csv
 from service.transfer.importer import ImportRequest
@@ -91,6 +93,21 @@ async def test_a_history_in_a_file_ends_as_the_same_history_recorded(
     await _for_all(compare)
 
 
+async def test_a_batch_continues_what_stands(database: Database, tmp_path: Path) -> None:
+    await record(database, [(3, 1, Kind.LIKE), (1, 2, Kind.LIKE)])  # minutes 0 and 1
+    moments = [START + timedelta(minutes=minute) for minute in (0, 2, 3, 4)]
+    await imported(database, write_interactions(tmp_path / "i.csv", [(1, 2, "pass", at) for at in moments]))
+    assert (await contents(database.url))["interactions"][0][4] == "pass"
+
+
+async def test_a_pair_that_changes_its_mind_all_the_time_ends_where_it_ended(database: Database, tmp_path: Path) -> None:
+    rows = [(1, 2, "like" if i % 2 else "pass", START + timedelta(seconds=i)) for i in range(400)]
+    path = write_interactions(tmp_path / "i.csv", [*rows, (2, 1, "like", START)])
+    report = await importer.run(database, ImportRequest(interactions=path), silent)
+    assert report.files[0].recorded == 401
+    assert [row[:2] for row in (await contents(database.url))["matches"]] == [(1, 2)]
+
+
 @pytest.mark.slow
 async def test_whatever_was_recorded_survives_export_and_import(database: Database) -> None:
     async def compare(acts: list[Act]) -> None:
@@ -114,6 +131,9 @@ async def _for_all(compare: object) -> None:
     loop = asyncio.get_running_loop()
 
     @MANY
+    @explicitly([(1, 2, Kind.LIKE), (2, 1, Kind.LIKE), (1, 2, Kind.BLOCK), (1, 2, Kind.UNBLOCK)])
+    @explicitly([(1, 2, Kind.LIKE), (2, 1, Kind.LIKE), (1, 2, Kind.BLOCK), (1, 2, Kind.UNBLOCK), (2, 1, Kind.LIKE)])
+    @explicitly([(1, 2, Kind.LIKE), (2, 1, Kind.LIKE), (1, 2, Kind.UNMATCH), (1, 2, Kind.UNPASS), (1, 2, Kind.LIKE)])
     @given(HISTORIES)
     def example(acts: list[Act]) -> None:
         asyncio.run_coroutine_threadsafe(compare(acts), loop).result()  # type: ignore[operator]
@@ -130,11 +150,23 @@ async def test_a_later_file_does_not_undo_what_happened_since(database: Database
     assert kinds == ["pass", "like"]
 
 
-async def test_an_import_and_people_liking_at_once_miss_no_match(database: Database, tmp_path: Path) -> None:
-    path = write_interactions(tmp_path / "i.csv", [(1, 2, "like", START), (1, 3, "like", START)])
-    interactions = Interactions(database.sessions)
-    for _ in range(15):
-        await forget(database)
-        back = [Interaction(actor_id=who, target_id=1, kind=Kind.LIKE, occurred_at=START) for who in (2, 3)]
-        await asyncio.gather(imported(database, path), *(interactions.record([like]) for like in back))
-        assert [row[:2] for row in (await contents(database.url))["matches"]] == [(1, 2), (1, 3)]
+@pytest.mark.parametrize("kind", [Kind.LIKE, Kind.BLOCK])
+async def test_a_like_back_while_the_import_commits_waits_and_sees_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    path = write_interactions(tmp_path / "i.csv", [(1, 2, str(kind), START), (1, 3, "like", START)])
+    back = [Interaction(actor_id=who, target_id=1, kind=Kind.LIKE, occurred_at=START) for who in (2, 3)]
+    tasks: list[asyncio.Task[Recorded]] = []
+    real = bulk._mark
+
+    async def liked_back_meanwhile(connection: object, mark: bulk.Mark) -> None:
+        if not tasks:
+            tasks.append(asyncio.create_task(Interactions(database.sessions).record(back)))
+            await asyncio.wait(tasks, timeout=0.3)
+        await real(connection, mark)
+
+    monkeypatch.setattr(bulk, "_mark", liked_back_meanwhile)
+    await imported(database, path)
+    assert (await tasks[0]).recorded == 2
+    matched = [row[:2] for row in (await contents(database.url))["matches"]]
+    assert matched == ([(1, 2), (1, 3)] if kind is Kind.LIKE else [(1, 3)])

@@ -184,14 +184,22 @@ def test_a_history_of_a_pair_is_spread_over_waves_in_order_of_time() -> None:
     assert batch.n_waves == 3
 
 
-def test_what_says_the_same_again_is_left_out() -> None:
-    batch = acts((1, 2, "like", 5), (1, 2, "like", 6), (1, 2, "view", 5), (1, 2, "view", 5), (1, 2, "view", 6))
-    assert [(row["kind"], row["event_key"]) for row in rows(batch)] == [
-        ("like", ""),
-        ("view", "at:5000000"),
-        ("view", "at:6000000"),
+def test_an_event_named_twice_is_left_out() -> None:
+    batch = acts((1, 2, "view", 5), (1, 2, "view", 5), (1, 2, "view", 6))
+    assert [(row["kind"], row["event_key"]) for row in rows(batch)] == [("view", "at:5000000"), ("view", "at:6000000")]
+    assert (batch.n_read, batch.n_superseded) == (3, 1)
+
+
+def test_of_what_is_said_over_and_over_the_first_and_the_last_stay() -> None:
+    batch = acts(*((1, 2, "like", at) for at in range(100)), (2, 1, "pass", 50))
+    assert [(row["actor_id"], row["occurred_at"][17:19]) for row in rows(batch)] == [
+        ("1", "00"),
+        ("1", "50"),
+        ("2", "50"),
+        ("1", "51"),
+        ("1", "39"),
     ]
-    assert (batch.n_read, batch.n_superseded) == (5, 2)
+    assert (batch.n_waves, batch.n_superseded) == (5, 96)
 
 
 @settings(max_examples=50)
