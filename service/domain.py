@@ -107,6 +107,8 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     filters: Filters = Filters()
     algorithm_version: str | None = None
     use_cache: bool = True
+    recorded: bool = True
+    """False when nobody gets to see the slate: then no impression says that somebody did."""
     request_id: str = ""
 
 
@@ -189,7 +191,8 @@ class Impression(msgspec.Struct, frozen=True, kw_only=True):
     candidate_ids: tuple[int, ...]
     scores: tuple[float, ...]
     propensities: tuple[float, ...]
-    """Probability of having been shown at all: 1 for ranked slots, the draw's probability for exploration slots."""
+    """1 for ranked slots; for exploration slots the probability of the draw, once the pool was what it was, among those of its
+    candidates who could still be shown and explored. It says nothing about how the candidate came into the pool."""
     exploration: tuple[bool, ...]
     sources: tuple[tuple[str, ...], ...]
     cached: bool

@@ -8,7 +8,6 @@ AmityError 500
 ├── UnsupportedMedia 415
 ├── Unauthorized 401 · Forbidden 403
 ├── NotFound 404 ── UnknownUser 404
-├── Conflict 409
 ├── Unavailable 503              cannot be done now; `retry_after_s` says when to ask again
 │   ├── Overloaded 503
 │   └── DatabaseUnavailable 503
@@ -105,12 +104,6 @@ class UnknownUser(NotFound):
     def __init__(self, user_id: int) -> None:
         super().__init__(f"no user with id {user_id}")
         self.user_id = user_id
-
-
-class Conflict(AmityError):
-    """This conflicts with what is there"""
-
-    status = 409
 
 
 class Unavailable(AmityError):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
-from service.telemetry import BREAKER_STATE
+from service.telemetry import BREAKER_STATE, REFUSED
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -168,12 +168,14 @@ class Limiter:
             await self._places.acquire()
             return self
         if self._queued >= self._max_queued:
+            REFUSED.labels("queue_full").inc()
             raise Overloaded
         self._queued += 1
         try:
             async with asyncio.timeout(self._max_wait_s):
                 await self._places.acquire()
         except TimeoutError as exc:
+            REFUSED.labels("waited_too_long").inc()
             raise Overloaded from exc
         finally:
             self._queued -= 1

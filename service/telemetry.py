@@ -53,10 +53,13 @@ DEGRADED = Counter(
 )
 UNEXPECTED_ERRORS = Counter(
     "amity_unexpected_errors_total",
-    "Exceptions nobody foresaw, caught at one of the two doors that degrade.",
+    "Exceptions nobody foresaw, by the door that caught them: a stage, a request, a background task.",
     ["door", "type"],
     registry=REGISTRY,
 )
+"""The doors that catch what nobody foresaw: a stage and a request, which degrade; the answer's 500, where degrading is not
+enough; a background task, which starts anew. Two more catch and hand on: loading a plug-in, which reports it as broken, and a
+worker thread, whose caller gets what was raised."""
 POOL_LOOKUPS = Counter("amity_pool_lookups_total", "Looks for a ranked pool.", ["outcome"], registry=REGISTRY)
 IMPRESSIONS_DROPPED = Counter(
     "amity_impressions_dropped_total",
@@ -65,6 +68,7 @@ IMPRESSIONS_DROPPED = Counter(
     registry=REGISTRY,
 )
 IMPRESSIONS_WRITTEN = Counter("amity_impressions_written_total", "Slates written.", registry=REGISTRY)
+REFUSED = Counter("amity_refused_total", "Requests refused for want of capacity.", ["reason"], registry=REGISTRY)
 IN_FLIGHT = Gauge("amity_recommendations_in_flight", "Recommendation requests at work.", registry=REGISTRY)
 THREADS_ABANDONED = Counter(
     "amity_threads_abandoned_total",
@@ -73,7 +77,7 @@ THREADS_ABANDONED = Counter(
     registry=REGISTRY,
 )
 BREAKER_STATE = Gauge("amity_breaker_open", "1 while a breaker is open, else 0.", ["breaker"], registry=REGISTRY)
-FEED_LAG_S = Gauge("amity_feed_last_poll_timestamp_seconds", "When the change feed was last read.", registry=REGISTRY)
+FEED_LAST_POLL = Gauge("amity_feed_last_poll_timestamp_seconds", "When the change feed was last read.", registry=REGISTRY)
 FEED_CHANGES = Counter("amity_feed_changes_total", "Changes applied from the feed.", ["entity"], registry=REGISTRY)
 FEED_FAILURES = Counter("amity_feed_failures_total", "Reads of the change feed that failed.", registry=REGISTRY)
 POPULATION_PEOPLE = Gauge("amity_population_people", "People in memory.", ["part"], registry=REGISTRY)

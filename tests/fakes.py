@@ -48,9 +48,10 @@ class FakeClock:
 class FakePeople:
     """The contract's People over a dictionary; every inner product is the id, so that the youngest ids are worst."""
 
-    def __init__(self, viewer_id: int, ids: Iterable[int]) -> None:
+    def __init__(self, viewer_id: int, ids: Iterable[int], incarnations: Mapping[int, int] | None = None) -> None:
         self.viewer_id = viewer_id
         self._ids = np.array(sorted(ids), np.int64)
+        self._incarnations = incarnations or {}
         self.n_eligible = len(self._ids)
         self.liked_by = np.empty(0, np.int64)
 
@@ -68,6 +69,9 @@ class FakePeople:
 
     def contains(self, ids: Ids) -> Mask:
         return np.isin(ids, self._ids)
+
+    def incarnations(self, ids: Ids) -> NDArray[np.int32]:
+        return np.array([self._incarnations.get(one, 1) for one in ids.tolist()], np.int32)
 
     def features(self, ids: Ids, names: tuple[str, ...]) -> Floats:
         return np.repeat(ids.astype(np.float32)[:, None], len(names), axis=1)
@@ -104,7 +108,7 @@ class FakePopulation:
             for one in self.people.values()
             if ineligible_reason(asking.viewer, one, asking.relations, request, now) is None
         )
-        return FakePeople(asking.viewer.id, fine)
+        return FakePeople(asking.viewer.id, fine, {one.id: one.incarnation for one in self.people.values()})
 
     def similar(self, one: Profile, hidden: frozenset[int], k: int) -> Found:
         ids = [

@@ -29,12 +29,14 @@ _KEY = "amity.exchange"
 
 
 class Exchange:
-    """One request and its answer. Handlers add to `fields` what the log line shall say: ids and counts, never texts of people."""
+    """One request and its answer. Handlers add to `fields` what the log line shall say: ids and counts, never texts of people.
+    `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything."""
 
-    __slots__ = ("event", "fields", "request_id", "route", "started", "status", "timings")
+    __slots__ = ("bodiless", "event", "fields", "request_id", "route", "started", "status", "timings")
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, bodiless: bool = False) -> None:
         self.request_id = request_id
+        self.bodiless = bodiless
         self.started = time.perf_counter()
         self.timings = telemetry.collect_timings()
         self.event = "request answered"
@@ -75,13 +77,12 @@ class Observed:
             await self._inner(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        exchange = Exchange(_request_id(headers.get(b"x-request-id")))
-        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         method: str = scope["method"]
-        scope[_KEY] = exchange
         bodiless = method == "HEAD"
-        if bodiless:
-            scope["method"] = "GET"
+        exchange = Exchange(_request_id(headers.get(b"x-request-id")), bodiless)
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        # A copy: the server reads the method in its own scope, and holds a GET without its body for a defect.
+        inner: Scope = {**scope, _KEY: exchange, "method": "GET" if bodiless else method}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -96,11 +97,11 @@ class Observed:
 
         try:
             with telemetry.request_span(headers.get(b"traceparent"), self._trace_ratio) as span:
-                await self._inner(scope, receive, send_with_headers)
-                exchange.route = scope.get("path_template") or "unmatched"
+                await self._inner(inner, receive, send_with_headers)
+                exchange.route = inner.get("path_template") or "unmatched"
                 telemetry.describe_request(span, method, exchange.route, exchange.status)
         finally:
-            exchange.route = scope.get("path_template") or "unmatched"
+            exchange.route = inner.get("path_template") or "unmatched"
             _finish(exchange, method)
 
 

@@ -19,7 +19,6 @@ _ERRORS = {
     403: "The API key lacks the scope",
     404: "There is nobody, or nothing, of that id",
     405: "The route does not take this method; `Allow` names those it takes",
-    409: "This conflicts with what is there",
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",
     422: "Values that break a rule, unknown parameters and unknown fields; `detail` names each",

@@ -33,7 +33,8 @@ class Recommendations(Controller):
     ) -> Response[bytes]:
         exchange = exchange_of(request)
         exchange.fields["viewer_id"] = viewer_id = person_id(user_id)
-        question = query_of(request, RecommendationQuery).to_request(viewer_id, exchange.request_id)
+        query = query_of(request, RecommendationQuery)
+        question = query.to_request(viewer_id, exchange.request_id, recorded=not exchange.bodiless)
         slate = await orchestrator.recommend(question)
         exchange.event = "recommendations generated"
         exchange.fields |= {

@@ -1,4 +1,4 @@
-"""What a route promises, said once: the guard enforces it, the handler decodes by it, and the schema shows it."""
+"""What a route promises, said once: `shell` admits by it, the handler decodes by it, and the schema shows it."""
 
 from typing import Any, Literal, TypeVar
 

@@ -28,7 +28,7 @@ class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
     algorithm_version: Annotated[str, Meta(min_length=1, max_length=100, description="An installed ranker")] | None = None
     use_cache: Annotated[bool, Meta(description="False reads no ranked pool; what is computed is stored")] = True
 
-    def to_request(self, viewer_id: int, request_id: str) -> RecommendationRequest:
+    def to_request(self, viewer_id: int, request_id: str, recorded: bool = True) -> RecommendationRequest:
         """Raises BadInput where two parameters contradict each other."""
         if self.min_age is not None and self.max_age is not None and self.min_age > self.max_age:
             raise BadInput.of("min_age", "must be at most max_age")
@@ -49,6 +49,7 @@ class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
             filters=filters,
             algorithm_version=self.algorithm_version,
             use_cache=self.use_cache,
+            recorded=recorded,
             request_id=request_id,
         )
 
@@ -74,7 +75,8 @@ class RefreshBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class RefreshReply(msgspec.Struct, frozen=True):
-    """`refreshed`: how many people's pools were dropped."""
+    """`refreshed`: how many people were named, each once, or how many there are with `all`; whatever ranked pools they had are
+    dropped on every replica."""
 
     refreshed: int
     request_id: str

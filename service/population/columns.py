@@ -78,11 +78,6 @@ class Columns:
         """Interest codes of everyone, one after another."""
         return self._codes[: self._n_codes]
 
-    def interests_of(self, row: int) -> NDArray[np.int32]:
-        """Interest codes of one row, int32, sorted."""
-        start = int(self._arrays["interest_starts"][row])
-        return self._codes[start : start + int(self._arrays["n_interests"][row])]
-
     def append(self, profile: Profile, counts: Sequence[int], words: Vocabularies) -> int:
         """A new last row for a profile; gives its number."""
         row = self.n

@@ -13,7 +13,7 @@ from service.errors import AmityError
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, from_database
 from service.population.population import Population
-from service.telemetry import FEED_CHANGES, FEED_FAILURES, FEED_LAG_S
+from service.telemetry import FEED_CHANGES, FEED_FAILURES, FEED_LAST_POLL
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class ChangeFeed:
             people = population or self._holder.current
             limit = self._changes_a_read
             changes = await self._origin.changes.read(people.position, limit)
-            FEED_LAG_S.set_to_current_time()
+            FEED_LAST_POLL.set_to_current_time()
             await self._apply(people, changes)
             n_applied += len(changes)
             self._learn_size(changes)

@@ -1,4 +1,4 @@
-"""Profiles of everyone, as bytes that are decoded when somebody is looked at, and those that changed since, decoded."""
+"""Profiles of everyone as they were when they were loaded: bytes that are decoded when somebody is looked at."""
 
 from collections.abc import Iterable
 

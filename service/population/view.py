@@ -77,6 +77,14 @@ class PeopleView:
         there[there] = self._mask[rows[there]]
         return there
 
+    def incarnations(self, ids: Ids) -> NDArray[np.int32]:
+        """Which person each of `ids` stood for when this view was made, int32 (n,); 0 for who is gone or has changed since."""
+        rows = self._population.rows(ids)
+        there = (rows >= 0) & (rows < len(self._mask))
+        found = np.zeros(len(ids), np.int32)
+        found[there] = self._columns["incarnation"][rows[there]]
+        return found
+
     def search(self, space: str, query: Floats, k: int) -> Found:
         """The k eligible people with the largest inner product with `query`; nobody while there are no vectors.
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import numpy as np
 from amity_rankers.contract import Ids
+from numpy.typing import NDArray
 
 from service.domain import Degradation, ServedFeatures
 from service.recommend.flights import SingleFlight
@@ -78,17 +79,18 @@ class Computation:
             people = job.models.population.eligible(asking)
         with stage("retrieval"):
             found = await self._retrieval.find(people, asking.now_s, seed, deadline.part(self._share), trail)
+            incarnations = people.incarnations(found.ids)
         task = RankingTask(asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
         ranked = await self._ranking.rank(task, deadline, trail)
         best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))
-        pool = _pool(pool_id, job, found, ranked, best_first)
+        pool = _pool(pool_id, job, found, ranked, best_first, incarnations)
         if job.generations is not None and not trail.degraded:
             with stage("store"):
                 await self._pools.write(job.key, pool)
         return Made(pool, tuple(trail.degraded), _served(pool, ranked, best_first))
 
 
-def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first: Ids) -> Pool:
+def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first: Ids, incarnations: NDArray[np.int32]) -> Pool:
     return Pool(
         pool_id=pool_id,
         algorithm_version=ranked.algorithm_version,
@@ -100,6 +102,7 @@ def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first
         viewer_digest=viewer_digest(job.asking.viewer, job.asking.relations),
         generations=job.generations or ("", ""),
         created_at_s=job.asking.now_s,
+        incarnations=b"" if (incarnations == 1).all() else incarnations[best_first].astype("<i4").tobytes(),
     )
 
 

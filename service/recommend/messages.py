@@ -18,12 +18,12 @@ _RULES: tuple[tuple[Callable[[Asking], Asking], str], ...] = (
 """What the request itself asks for, taken away one after another to find the first that keeps people out."""
 
 
-def explain(n_shown: int, limit: int, asking: Asking, count: Callable[[Asking], int]) -> str | None:
-    """None for a full list. `count` gives how many people are eligible for an Asking."""
+def explain(n_shown: int, n_eligible: int, limit: int, asking: Asking, count: Callable[[Asking], int]) -> str | None:
+    """None for a full list. `n_eligible` people are eligible for `asking`; `count` gives as much for another one."""
     if n_shown >= limit:
         return None
     start, everyone = ("", "Everyone") if not n_shown else (f"Only {n_shown} of {limit}: ", "everyone else")
-    if count(asking) > n_shown:
+    if n_eligible > n_shown:
         return f"{start}{everyone} eligible could not be found right now; please ask again shortly."
     for without_rule, reason in _RULES:
         relaxed = without_rule(asking)

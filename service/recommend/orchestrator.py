@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from service.domain import Profile, RecommendationRequest, Relations, ServedFeatures, SimilarPeople, Slate
-from service.errors import BadInput, NotFound, Unavailable
+from service.errors import BadInput, NotFound, Overloaded, Unavailable
 from service.experiments.routing import route
 from service.recommend import answers
 from service.recommend.answers import Answer
@@ -68,6 +68,13 @@ class Orchestrator:
     async def recommend(self, request: RecommendationRequest) -> Slate:
         """The slate for a request. Raises Overloaded, UnknownUser and BadInput (UnknownAlgorithm); nothing else fails it:
         what nobody foresaw is counted and becomes an empty slate that says so."""
+        try:
+            return await self._admitted(request)
+        except Overloaded:
+            self._parts.performance.refuse(self._asked_of(request))
+            raise
+
+    async def _admitted(self, request: RecommendationRequest) -> Slate:
         parts, started_s, error = self._parts, self._parts.monotonic(), False
         trail, timings = Trail(), current_timings()
         async with parts.limiter:
@@ -76,7 +83,7 @@ class Orchestrator:
                 answer = await self._answer(request, trail)
             except (BadInput, NotFound):
                 raise
-            except Exception as exc:  # noqa: BLE001 - one of the two doors that degrade
+            except Exception as exc:  # noqa: BLE001 - the door of a request
                 unexpected("request", exc)
                 trail.bend("request", "exception", None)
                 answer, error = Answer.nothing(self._policy.default_ranker, NOTHING_WORKS), True
@@ -85,7 +92,7 @@ class Orchestrator:
         generation_ms = (parts.monotonic() - started_s) * 1000
         slate = answers.slate_of(answer, request, trail, generation_ms, parts.new_id())
         parts.performance.observe(answers.observation(answer, slate, error, timings))
-        if answer.pool is not None and answer.shown:
+        if answer.pool is not None and answer.shown and request.recorded:
             seen = answers.impression(answer, slate, answer.pool, request.viewer_id, parts.now())
             parts.impressions.offer(seen, answer.features)
         answers.count(slate)
@@ -114,11 +121,12 @@ class Orchestrator:
         course = None
         if looked.pool is not None and looked.pool.viewer_digest == viewer_digest(viewer, relations):
             course = await self._show(turn, looked.pool, asking, None)  # 7, 8, 9
-        if course is None or (self._leaves_out(turn, course) and not request.exclude_ids):
-            generations = None if trail.degraded else looked.generations
-            job = Job(asking, models, algorithm, key, generations, shared=request.use_cache)
+        if course is None or (course.leaves_out and not request.exclude_ids):
+            # The features of a pool are kept with its first impression, so one that nobody sees is not kept for others either.
+            generations = looked.generations if request.recorded and not trail.degraded else None
+            job = Job(asking, models, algorithm, key, generations, shared=request.use_cache and request.recorded)
             course = await self._compute(turn, job)  # 4, 5, 6, then 7, 8, 9
-        if request.exclude_ids and self._leaves_out(turn, course):
+        if request.exclude_ids and course.leaves_out:
             course = await self._compute(turn, Job(course.asking, models, algorithm, key, None, shared=False))
 
         return Answer(
@@ -129,7 +137,7 @@ class Orchestrator:
             pool=course.pool,
             features=course.features,
             cached=course.pool is looked.pool,
-            message=explain(len(course.shown), request.limit, course.asking, partial(_count, memory)),
+            message=explain(len(course.shown), course.n_eligible, request.limit, course.asking, partial(_count, memory)),
         )
 
     async def similar(self, person_id: int, limit: int, request_id: str = "") -> SimilarPeople:
@@ -146,6 +154,11 @@ class Orchestrator:
         if not await self._parts.pools.invalidate(user_ids):
             raise Unavailable("Redis cannot be reached; the pools were not dropped")
         return self._parts.models.current.population.n_people if user_ids is None else len(set(user_ids))
+
+    def _asked_of(self, request: RecommendationRequest) -> str:
+        """Whom a request is counted against that was not even routed: a name of ours, since callers could invent any number."""
+        asked = request.algorithm_version
+        return asked if asked is not None and asked in self._parts.models.current.rankers else self._policy.default_ranker
 
     def _key(self, request: RecommendationRequest, models: Models, algorithm: str) -> PoolKey:
         ranker = models.rankers.get(algorithm)
@@ -172,11 +185,9 @@ class Orchestrator:
         viewing = Viewing(turn.request, asking.viewer, asking.relations, turn.now)
         with stage("selection"):
             shown = await fill(pool, viewing, self._policy.exploration_share, read)
-        return Course(pool, features, shown, msgspec.structs.replace(asking, without=turn.request.exclude_ids))
-
-    def _leaves_out(self, turn: "Turn", course: "Course") -> bool:
-        """Whether the slate is short though memory knows more people who are eligible now."""
-        return len(course.shown) < turn.request.limit and _count(turn.models.population, course.asking) > len(course.shown)
+        asked = msgspec.structs.replace(asking, without=turn.request.exclude_ids)
+        n_eligible = len(shown) if len(shown) == turn.request.limit else _count(turn.models.population, asked)
+        return Course(pool, features, shown, asked, n_eligible)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,12 +203,19 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """A pool and the slate out of it. `asking` is what decided on it, exclude_ids and the newest relations included."""
+    """A pool and the slate out of it. `asking` is what decided on it, exclude_ids and the newest relations included;
+    `n_eligible` how many people that memory knows it lets through, counted for short slates only, since it costs a mask."""
 
     pool: Pool
     features: ServedFeatures | None
     shown: list[Shown]
     asking: Asking
+    n_eligible: int
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the slate is short though memory knows more people who are eligible now."""
+        return self.n_eligible > len(self.shown)
 
 
 def _asking(viewer: Profile, relations: Relations, request: RecommendationRequest, now: datetime) -> Asking:

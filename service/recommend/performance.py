@@ -57,7 +57,8 @@ class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts are 0 and the rest None in an empty window."""
+    """Counts are 0 and the rest None in an empty window. `requests` and `errors` include those that were refused for want of
+    capacity; times, candidates and the rate of hits are of those that were answered."""
 
     avg_generation_time_ms: float | None
     p50_generation_time_ms: float | None
@@ -91,11 +92,11 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class _Tally:
     """Sums over some requests."""
 
-    __slots__ = ("cached", "candidates", "degraded", "errors", "sketch")
+    __slots__ = ("cached", "candidates", "degraded", "errors", "refused", "sketch")
 
     def __init__(self) -> None:
         self.sketch = Sketch()
-        self.candidates = self.cached = self.degraded = self.errors = 0
+        self.candidates = self.cached = self.degraded = self.errors = self.refused = 0
 
     def add(self, seen: Observation) -> None:
         self.sketch.add(seen.generation_ms)
@@ -110,6 +111,7 @@ class _Tally:
         self.cached += other.cached
         self.degraded += other.degraded
         self.errors += other.errors
+        self.refused += other.refused
 
     def figures(self) -> dict[str, float | int | None]:
         n = self.sketch.n
@@ -120,8 +122,8 @@ class _Tally:
             "p99_generation_time_ms": self.sketch.quantile_ms(0.99),
             "avg_candidate_count": round(self.candidates / n, 4) if n else None,
             "cache_hit_rate": round(self.cached / n, 4) if n else None,
-            "requests": n,
-            "errors": self.errors,
+            "requests": n + self.refused,
+            "errors": self.errors + self.refused,
             "degraded": self.degraded,
         }
 
@@ -144,13 +146,20 @@ class Performance:
         self._clock = clock
         self._seconds: deque[_Second] = deque()
 
-    def observe(self, seen: Observation) -> None:
+    def refuse(self, algorithm_version: str) -> None:
+        """Count a request that found no place: an error, but neither fast nor slow."""
+        self._now().algorithms.setdefault(algorithm_version, _Tally()).refused += 1
+
+    def _now(self) -> _Second:
         now_s = int(self._clock())
         if not self._seconds or self._seconds[-1].at_s != now_s:
             self._seconds.append(_Second(now_s))
             while self._seconds[0].at_s <= now_s - WINDOW_S:
                 self._seconds.popleft()
-        second = self._seconds[-1]
+        return self._seconds[-1]
+
+    def observe(self, seen: Observation) -> None:
+        second = self._now()
         second.algorithms.setdefault(seen.algorithm_version, _Tally()).add(seen)
         for name, elapsed_ms in seen.stages_ms.items():
             second.stages.setdefault(name, Sketch()).add(elapsed_ms)

@@ -28,7 +28,7 @@ from service.errors import CircuitOpen, RedisUnavailable, StageTimeout
 from service.resilience import Breaker, Deadline, bounded
 from service.telemetry import POOL_LOOKUPS
 
-SCHEMA = 1
+SCHEMA = 2
 _MAGIC = b"amity-pool" + bytes([SCHEMA])
 _DIGEST_BYTES = 8
 _GENERATION_OF_ALL = "amity:gen:all"
@@ -44,7 +44,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, array_like=True, eq=False)
     """Candidates in the order of their scores, without profiles. The byte strings are little-endian arrays of one length.
 
     `ids` int64, `scores` float32, `found_by` uint64: bit i is set when `source_names[i]` found the candidate.
-    `viewer_digest` stands for what the viewer was and sought.
+    `viewer_digest` stands for what the viewer was and sought. `incarnations`, int32, says which person each id stood for; it is
+    empty when all are 1, as they are until an erased id is used again.
     """
 
     pool_id: UUID
@@ -57,6 +58,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, array_like=True, eq=False)
     viewer_digest: int
     generations: tuple[str, str]
     created_at_s: float
+    incarnations: bytes = b""
 
     def id_array(self) -> Ids:
         return np.frombuffer(self.ids, "<i8")
@@ -66,6 +68,12 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, array_like=True, eq=False)
 
     def found_by_array(self) -> NDArray[np.uint64]:
         return np.frombuffer(self.found_by, "<u8")
+
+    def reused(self) -> dict[int, int]:
+        """The incarnation of each candidate of whom it is not 1."""
+        incarnations = np.frombuffer(self.incarnations, "<i4")
+        other = np.flatnonzero(incarnations != 1)
+        return dict(zip(self.id_array()[other].tolist(), incarnations[other].tolist(), strict=True))
 
     def __len__(self) -> int:
         return len(self.ids) // 8
@@ -136,7 +144,8 @@ def decode(value: bytes) -> Pool | None:
     except (msgspec.DecodeError, UnicodeDecodeError):  # a ValidationError is a DecodeError
         return None
     n = len(pool)
-    return pool if (len(pool.ids), len(pool.scores), len(pool.found_by)) == (8 * n, 4 * n, 8 * n) else None
+    fits = (len(pool.ids), len(pool.scores), len(pool.found_by)) == (8 * n, 4 * n, 8 * n)
+    return pool if fits and len(pool.incarnations) in (0, 4 * n) else None
 
 
 def redis_client(url: str, timeout_s: float) -> Redis:

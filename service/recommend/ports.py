@@ -1,29 +1,25 @@
 """What the orchestrator needs of the world, as Protocols: it knows no HTTP, no Redis and no SQL, and runs in tests with fakes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 import msgspec
+import numpy as np
 from amity_rankers.contract import CandidateSource, Floats, Found, Ids, Mask, People
+from numpy.typing import NDArray
 
 from service.domain import (
     Degradation,
-    ExperimentArm,
     Filters,
     Impression,
     Profile,
-    RecommendationRequest,
     Relations,
     ServedFeatures,
 )
 from service.plugins import LoadedRanker
 from service.recommend.pools import Pool, PoolKey, PoolRead
 from service.resilience import Deadline
-
-MonotonicClock = Callable[[], float]
-WallClock = Callable[[], datetime]
 
 
 class ViewerStore(Protocol):
@@ -58,12 +54,6 @@ class ImpressionSink(Protocol):
     def offer(self, impression: Impression, features: ServedFeatures | None) -> None: ...
 
 
-class Router(Protocol):
-    """Names the algorithm of a request and the arm, if any, that chose it. Raises UnknownAlgorithm."""
-
-    def __call__(self, request: RecommendationRequest, installed: Sequence[str]) -> tuple[str, ExperimentArm | None]: ...
-
-
 class Asking(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Who asks for whom: all that decides who is eligible. `without` are left out for this request alone."""
 
@@ -80,6 +70,10 @@ class EligiblePeople(People, Protocol):
 
     def contains(self, ids: Ids) -> Mask:
         """Which of `ids`, int64 (n,), are eligible: bool (n,)."""
+        ...
+
+    def incarnations(self, ids: Ids) -> NDArray[np.int32]:
+        """Which person each of `ids` stood for when this view was made, int32 (n,); 0 where that is no longer known."""
         ...
 
     def features(self, ids: Ids, names: tuple[str, ...]) -> Floats:

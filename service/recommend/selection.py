@@ -13,7 +13,8 @@ EXPLORING = ("explore", "newcomers")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One position of a slate: the candidate at `index`, and the probability with which it came to stand in the slate."""
+    """One position of a slate: the candidate at `index`. `propensity` is 1 in a ranked slot, and in an exploration slot the
+    probability of the draw among the explorable candidates given, whom sources and ranker had already chosen."""
 
     index: int
     slot: Literal["ranked", "exploration"]

@@ -3,6 +3,7 @@
 from service.domain import Profile, Relations, SimilarPeople, SimilarPerson, Status
 from service.recommend.ports import ModelSource, Trail
 from service.recommend.profiles import Truth
+from service.recommend.slates import shown_of
 from service.resilience import Deadline
 from service.telemetry import stage
 
@@ -45,15 +46,4 @@ def _may_show(candidate: Profile, person_id: int, relations: Relations) -> bool:
 
 
 def _shown(profile: Profile, similarity: float) -> SimilarPerson:
-    return SimilarPerson(
-        id=profile.id,
-        name=profile.name,
-        age=profile.age,
-        gender=profile.gender,
-        location=profile.location,
-        bio=profile.bio,
-        interests=profile.interests,
-        similarity=round(similarity, 4),
-        created_at=profile.created_at,
-        last_active_at=profile.last_active_at,
-    )
+    return SimilarPerson(**shown_of(profile), similarity=round(similarity, 4))

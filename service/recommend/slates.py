@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from amity_rankers.contract import Ids, Mask
@@ -40,7 +41,7 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read_prof
     twice as many each time, so that a pool of 500 whom nobody may see any more costs six reads and not 25.
     """
     request = viewing.request
-    ids, explorable = pool.id_array(), _explorable(pool)
+    ids, explorable, reused = pool.id_array(), _explorable(pool), pool.reused()
     out = left_out(viewing.relations, request)
     left = np.array([index for index, who in enumerate(ids.tolist()) if who not in out], np.int64)
     known: dict[int, Profile] = {}
@@ -53,16 +54,17 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read_prof
         unread += [who for who in ids[left[:ahead]].tolist() if who not in known and who not in unread]
         read = await read_profiles(unread)
         known.update(read)
-        refused = {who for who in unread if who not in read or _refused(viewing, read[who])}
+        refused = {who for who in unread if who not in read or _refused(viewing, read[who], reused.get(who, 1))}
         if not refused:
             return _shown(pool, left, places, known)
         left = np.array([index for index in left.tolist() if int(ids[index]) not in refused], np.int64)
         ahead = max(request.limit, 2 * ahead)
 
 
-def _refused(viewing: Viewing, candidate: Profile) -> bool:
+def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
+    """Whether nobody may see the candidate here, or the id is somebody else's than when it was scored as `incarnation`."""
     reason = ineligible_reason(viewing.viewer, candidate, viewing.relations, viewing.request, viewing.now)
-    return reason is not None
+    return reason is not None or candidate.incarnation != incarnation
 
 
 def _explorable(pool: Pool) -> Mask:
@@ -85,16 +87,24 @@ def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Profile]
 def person_of(profile: Profile, score: float, place: Place, sources: tuple[str, ...]) -> RecommendedPerson:
     """One person as the interface shows them. Scores keep four digits: more would be noise."""
     return RecommendedPerson(
-        id=profile.id,
-        name=profile.name,
-        age=profile.age,
-        gender=profile.gender,
-        location=profile.location,
-        bio=profile.bio,
-        interests=profile.interests,
+        **shown_of(profile),
         match_score=round(score, 4),
         slot=place.slot,
         sources=sources,
-        created_at=profile.created_at,
-        last_active_at=profile.last_active_at,
     )
+
+
+def shown_of(profile: Profile) -> dict[str, Any]:
+    """What everybody may know of a person. Not a base of the two Structs: theirs are in the order of the interface, in which
+    figures come before times."""
+    return {
+        "id": profile.id,
+        "name": profile.name,
+        "age": profile.age,
+        "gender": profile.gender,
+        "location": profile.location,
+        "bio": profile.bio,
+        "interests": profile.interests,
+        "created_at": profile.created_at,
+        "last_active_at": profile.last_active_at,
+    }

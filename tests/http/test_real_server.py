@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 import httpx
 import msgspec
 import pytest
 
+from service import telemetry
 from service.app import build_server
 from service.domain import Profile
 from service.settings import Settings
@@ -62,6 +64,30 @@ async def test_a_recommendation_goes_over_the_wire(served: Served) -> None:
         head = await client.head("/api/v1/recommendations/users/1/recommendations")
         assert (head.status_code, head.content) == (200, b"")
         assert (await client.get("/health/live")).status_code == 200  # the connection is still in order
+
+
+async def test_head_keeps_the_connection_in_order_and_leaves_no_impression(served: Served) -> None:
+    def written() -> float:
+        return telemetry.REGISTRY.get_sample_value("amity_impressions_written_total") or 0
+
+    before, path = written(), b" /api/v1/recommendations/users/1/recommendations?limit=7 HTTP/1.1\r\nHost: a\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"HEAD" + path + b"\r\nGET" + path + b"Connection: close\r\n\r\n")
+    head, _, rest = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200")
+    assert int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) > 1000
+    assert rest.startswith(b"HTTP/1.1 200")  # at once: the first answer has no body
+    await served.stop()  # which writes the last impressions
+    assert written() == before + 1
+
+
+async def test_head_is_no_defect(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger().addHandler(caplog.handler)  # the server's own logging took the place of pytest's
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+        answers = [await client.head("/health/live"), await client.head("/nowhere"), await client.get("/health/live")]
+    assert [answer.status_code for answer in answers] == [200, 404, 200]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_an_endless_chunked_body_is_cut_off(served: Served) -> None:

@@ -57,6 +57,16 @@ async def test_a_second_question_is_answered_from_the_pool_unless_told_not_to(cl
     assert cached == [False, True, False]
 
 
+async def test_somebody_new_does_not_inherit_an_erased_persons_place_in_a_pool(client: httpx.AsyncClient) -> None:
+    named = f"{URL}?algorithm_version=heuristic&limit=5"
+    first = (await client.get(named)).json()["recommendations"][0]["id"]
+    assert (await client.delete(f"/api/v1/users/{first}")).status_code == 204
+    assert (await client.put(f"/api/v1/users/{first}", json={"name": "Somebody New"})).status_code == 201
+    after = (await client.get(named)).json()
+    assert after["cached"] is True
+    assert first not in [person["id"] for person in after["recommendations"]]
+
+
 @pytest.mark.parametrize("for_whom", [{"user_ids": [1]}, {"all": True}])
 async def test_a_refresh_drops_the_pool(client: httpx.AsyncClient, for_whom: dict[str, Any]) -> None:
     named = f"{URL}?algorithm_version=heuristic"

@@ -19,7 +19,7 @@ from service import telemetry
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest, body_of, person_id, reply, spec
 from service.controllers.shell import shell
-from service.errors import BadInput, Conflict, DatabaseUnavailable, Overloaded, RedisUnavailable, UnknownUser
+from service.errors import BadInput, DatabaseUnavailable, Overloaded, RedisUnavailable, UnknownUser
 from service.settings import Settings
 
 
@@ -30,7 +30,6 @@ class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 RAISED: dict[str, Callable[[], Exception]] = {
     "input": lambda: BadInput.of("limit", "must be at most 100"),
     "unknown": lambda: UnknownUser(7),
-    "conflict": lambda: Conflict("that name is taken"),
     "database": lambda: DatabaseUnavailable(),
     "load": lambda: Overloaded(),
     "redis": lambda: RedisUnavailable(),
@@ -87,7 +86,6 @@ async def test_a_callers_request_id_is_kept_when_it_is_sane(client: httpx.AsyncC
     [
         ("input", 422, "Validation failed", [{"field": "limit", "message": "must be at most 100"}]),
         ("unknown", 404, "Not Found", "no user with id 7"),
-        ("conflict", 409, "Conflict", "that name is taken"),
         ("database", 503, "Service Unavailable", "The database cannot be reached; nothing was written"),
         ("load", 503, "Service Unavailable", "More load than capacity; ask again shortly"),
         ("redis", 503, "Service Unavailable", "Redis cannot be reached"),

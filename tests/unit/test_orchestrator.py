@@ -10,8 +10,9 @@ import pytest
 
 from service.domain import Degradation, Filters, RecommendationRequest, Relations, Slate, Status
 from service.errors import BadInput, Overloaded, Unavailable, UnknownAlgorithm, UnknownUser
+from service.recommend.ports import Asking
 from service.resilience import Limiter
-from tests.fakes import FakeRanker, FakeSource, World, loaded, person
+from tests.fakes import FakePeople, FakePopulation, FakeRanker, FakeSource, World, loaded, person
 
 
 def crowd(n: int = 40, relations: Relations | None = None) -> World:
@@ -97,6 +98,43 @@ async def test_an_erased_person_is_shown_by_no_pool() -> None:
     await world.orchestrator.recommend(ask(limit=3))
     del world.database.people[40]
     assert 40 not in ids(await world.orchestrator.recommend(ask(limit=3)))
+
+
+async def test_somebody_new_under_a_reused_id_does_not_inherit_the_score() -> None:
+    world = crowd()
+    await world.orchestrator.recommend(ask(limit=3))
+    world.database.people[40] = person(40, name="Somebody New", incarnation=2)
+    after = await world.orchestrator.recommend(ask(limit=3))
+    assert (after.cached, ids(after)) == (True, [39, 38, 37])
+
+
+async def test_who_was_scored_under_a_reused_id_is_shown_until_it_is_used_again() -> None:
+    world = World([*(person(one) for one in range(1, 40)), person(40, incarnation=3)])
+    await world.orchestrator.recommend(ask(limit=3))
+    assert ids(await world.orchestrator.recommend(ask(limit=3))) == [40, 39, 38]
+    world.database.people[40] = person(40, incarnation=4)
+    assert ids(await world.orchestrator.recommend(ask(limit=3))) == [39, 38, 37]
+
+
+async def test_a_slate_that_nobody_sees_leaves_neither_impression_nor_pool() -> None:
+    world = crowd()
+    unseen = await world.orchestrator.recommend(ask(recorded=False))
+    assert (unseen.total_count, world.impressions.slates, world.pools.stored) == (20, [], {})
+    await world.orchestrator.recommend(ask())
+    assert (len(world.impressions.slates), len(world.impressions.features)) == (1, 1)
+
+
+async def test_a_short_slate_counts_who_is_eligible_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, asked, eligible = crowd(5), [], FakePopulation.eligible
+
+    def counted(memory: FakePopulation, asking: Asking) -> FakePeople:
+        asked.append(asking)
+        return eligible(memory, asking)
+
+    monkeypatch.setattr(FakePopulation, "eligible", counted)
+    slate = await world.orchestrator.recommend(ask(filters=Filters(min_age=20)))
+    # One to retrieve by, one to count; then one without exclude_seen and one without filters, for the message.
+    assert (slate.total_count, len(asked)) == (4, 4)
 
 
 async def test_a_changed_bio_shows_at_once() -> None:
@@ -298,8 +336,10 @@ async def test_more_load_than_places_is_refused_at_once() -> None:
     first = asyncio.create_task(orchestrator.recommend(ask()))
     await asyncio.sleep(0.01)
     with pytest.raises(Overloaded):
-        await orchestrator.recommend(ask())
+        await orchestrator.recommend(ask(algorithm_version="of my own making"))
     assert (await first).total_count == 20
+    report = world.performance.report(60)
+    assert (report.requests, report.errors, list(report.by_algorithm_version)) == (2, 1, ["v1"])
 
 
 @pytest.mark.parametrize(

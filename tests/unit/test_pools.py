@@ -64,8 +64,14 @@ def test_a_pool_of_another_schema_is_no_pool() -> None:
     assert decode(bytes(value)) is None
 
 
-def test_arrays_of_unequal_length_are_no_pool() -> None:
-    assert decode(encode(some_pool(ids=bytes(8)))) is None
+@pytest.mark.parametrize("pool", [some_pool(ids=bytes(8)), some_pool(incarnations=bytes(8))])
+def test_arrays_of_unequal_length_are_no_pool(pool: Pool) -> None:
+    assert decode(encode(pool)) is None
+
+
+def test_only_ids_that_were_used_again_have_an_incarnation_of_their_own() -> None:
+    assert some_pool().reused() == {}
+    assert some_pool(incarnations=np.array([1, 3, 0], "<i4").tobytes()).reused() == {2: 3, 3: 0}
 
 
 def test_the_key_holds_all_that_changes_the_result() -> None:

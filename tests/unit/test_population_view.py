@@ -42,6 +42,12 @@ def test_columns_line_up_with_eligible_ids() -> None:
     np.testing.assert_allclose(view.column("distance_km"), expected, rtol=1e-6)
 
 
+def test_a_view_tells_whose_ids_were_used_again_and_not_of_whom_it_does_not_see() -> None:
+    people = build([*PEOPLE[:3], person(4, incarnation=2)])
+    view = people.eligible(asking(PEOPLE[0]))
+    assert view.incarnations(np.array([2, 4, 99])).tolist() == [1, 2, 0]
+
+
 def test_mutual_query_asks_for_both_directions() -> None:
     people = population()
     view = people.eligible(asking(PEOPLE[0]))

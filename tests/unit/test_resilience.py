@@ -6,6 +6,7 @@ import pytest
 
 from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
 from service.resilience import Breaker, Deadline, Limiter, bounded, left_behind, side_by_side
+from service.telemetry import REGISTRY
 from tests.fakes import FakeClock
 
 
@@ -171,9 +172,12 @@ async def test_a_limiter_admits_so_many_and_refuses_those_beyond_the_queue() -> 
 
 
 async def test_who_waits_too_long_for_a_place_is_refused() -> None:
-    limiter = Limiter(1, 1, max_wait_s=0.01)
+    def refused() -> float:
+        return REGISTRY.get_sample_value("amity_refused_total", {"reason": "waited_too_long"}) or 0
+
+    limiter, before = Limiter(1, 1, max_wait_s=0.01), refused()
     async with limiter:
         with pytest.raises(Overloaded):
             await limiter.__aenter__()
     async with limiter:
-        pass
+        assert refused() == before + 1
