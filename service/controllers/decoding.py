@@ -1,7 +1,9 @@
 """JSON bodies into Structs: bounded before they are decoded, and every wrong field named at once, in words for people."""
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -9,7 +11,7 @@ import msgspec
 import numpy as np
 
 from service.controllers.phrases import printable, say
-from service.errors import BadInput, MalformedBody, Problem
+from service.errors import AmityError, BadInput, MalformedBody, Problem
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -17,6 +19,11 @@ MAX_DEPTH = 32
 """Nesting that a body may have. Ours need four; a decoder recurses, and 5,000 levels exhaust its stack."""
 MAX_PROBLEMS = 100
 """Problems told at once; a thousand bad records need not be a megabyte of answer."""
+
+_NUL = re.compile("\0")
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_NO_TEXT = {_NUL: "the character NUL", _HALF: "half of a surrogate pair"}
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 # A text, or what follows a quote that is never closed: possessive, so that hostile quotes cost linear time.
@@ -35,8 +42,18 @@ def decode_body(body: bytes, into: type[S]) -> S:
     except msgspec.ValidationError:
         suspicious = True
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise MalformedBody from exc
+        raise _undecoded(body, into) from exc
     return _explain(body, into)
+
+
+def _undecoded(body: bytes, into: type[msgspec.Struct]) -> AmityError:
+    """What is wrong with a body that our decoder does not take. Half a surrogate pair, `"\\ud800"`, is JSON, but it is no text
+    that UTF-8 or the database could hold; msgspec calls such a body truncated."""
+    if _ESCAPED_HALF.search(body):
+        with suppress(ValueError):  # no JSON for other reasons
+            if problems := _problems(json.loads(body.decode()), into):
+                return BadInput(*problems)
+    return MalformedBody()
 
 
 @cache
@@ -61,24 +78,33 @@ def _explain(body: bytes, into: type[S]) -> S:
     except msgspec.ValidationError as exc:
         raise BadInput.of("body", "holds a number that is out of range") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise MalformedBody from exc
-    problems = [Problem(where or "body", "must not contain the character NUL") for where in _nul_places(raw, "")]
-    problems += [problem for problem in _struct_problems(raw, into, "") if problem.field not in {p.field for p in problems}]
-    if problems:
-        raise BadInput(*problems[:MAX_PROBLEMS])
+        raise _undecoded(body, into) from exc
+    if problems := _problems(raw, into):
+        raise BadInput(*problems)
     return msgspec.convert(raw, into)
 
 
-def _nul_places(value: Any, where: str) -> Iterator[str]:
+def _problems(raw: Any, into: type[msgspec.Struct]) -> list[Problem]:
+    """What is wrong with a decoded body, each field once. Halves of pairs are told alone: msgspec cannot look at them."""
+    found = {
+        where or "body": f"must not contain {what}" for wrong, what in _NO_TEXT.items() for where in _text_places(raw, "", wrong)
+    }
+    problems = [Problem(where, message) for where, message in found.items()]
+    if not any(message.endswith(_NO_TEXT[_HALF]) for message in found.values()):
+        problems += [problem for problem in _struct_problems(raw, into, "") if problem.field not in found]
+    return problems[:MAX_PROBLEMS]
+
+
+def _text_places(value: Any, where: str, wrong: re.Pattern[str]) -> Iterator[str]:
     if isinstance(value, str):
-        if "\0" in value:
+        if wrong.search(value):
             yield where
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from _nul_places(item, f"{where}[{i}]")
+            yield from _text_places(item, f"{where}[{i}]", wrong)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _nul_places(item, f"{where}.{printable(key)}" if where else printable(key))
+            yield from _text_places(item, f"{where}.{printable(key)}" if where else printable(key), wrong)
 
 
 def _struct_problems(raw: Any, into: type[msgspec.Struct], where: str) -> Iterator[Problem]:

@@ -27,9 +27,10 @@ _ERRORS = {
 }
 _DESCRIPTION = """Who should I meet, hire, follow, be mentored by: people who are likely to like the viewer *back*.
 
-Text may hold any Unicode but NUL. Ids are 1 to 2^63-1. Times are RFC 3339 with their offset. Bodies are JSON of at most 1 MiB
-and 32 levels. Unknown query parameters and body fields are refused by name. HEAD is answered wherever GET is. A sane
-`X-Request-ID` (1 to 64 letters, digits, `.`, `_`, `-`) is kept, and a W3C `traceparent` that is sampled is traced."""
+Text may hold any Unicode but NUL; `"\\ud800"`, half of a surrogate pair, is JSON but no Unicode, and a 422. Ids are 1 to
+2^63-1. Times are RFC 3339 with their offset. Bodies are JSON of at most 1 MiB and 32 levels. Unknown query parameters and body
+fields are refused by name. HEAD is answered wherever GET is, and nothing is recorded as shown. A sane `X-Request-ID` (1 to 64
+letters, digits, `.`, `_`, `-`) is kept, and a W3C `traceparent` that is sampled is traced."""
 _HEADERS = {
     "X-Request-ID": {"description": "The caller's, when it was a sane token, else ours", "schema": {"type": "string"}},
     "X-Process-Time": {"description": "Seconds", "schema": {"type": "string"}},

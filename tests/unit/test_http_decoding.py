@@ -85,7 +85,7 @@ def test_problems_are_bounded() -> None:
     assert len(caught.value.problems) == MAX_PROBLEMS
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"name": "\xff"}', b'{"name": "\\ud800"}', b"{} {}", b'{"age": NaN}'])
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"name": "\xff"}', b'{"name": "\\ud800"', b"{} {}", b'{"age": NaN}'])
 def test_what_is_not_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         decode_body(body, PersonBody)
@@ -118,6 +118,27 @@ def test_nul_is_refused_where_it_stands() -> None:
         "name": "must not contain the character NUL",
         "interests[1]": "must not contain the character NUL",
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"name": "\\ud800"}', "name"),
+        (b'{"name": "Al", "bio": "a\\udc00b\\u0041"}', "bio"),
+        (b'{"name": "Al", "interests": ["tea", "\\uD83D"]}', "interests[1]"),
+        (b'{"name": "Al", "created_at": "\\ud800"}', "created_at"),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_json_and_refused_where_it_stands(body: bytes, field: str) -> None:
+    assert problems(body) == {field: "must not contain half of a surrogate pair"}
+
+
+def test_a_field_named_by_half_of_a_surrogate_pair_is_unknown() -> None:
+    assert problems(b'{"name": "Al", "\\ud800": 1}') == {"?": "is not a known field"}
+
+
+def test_whole_surrogate_pairs_are_text() -> None:
+    assert decode_body(b'{"name": "\\ud83d\\ude00"}', PersonBody).name == "\U0001f600"
 
 
 def test_an_escaped_backslash_before_u0000_is_not_a_nul() -> None:
