@@ -1,6 +1,8 @@
 """Every setting in one table, read once into one frozen Settings. Nothing else reads the environment (but bootstrap)."""
 
+import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +12,20 @@ from msgspec import Meta
 
 from service.errors import BadSetting
 
+_PREFIX = "AMITY_"
+_NOT_OURS = re.compile(r"AMITY_(EVAL_DATA|(\w+_)?SERVICE_(HOST|PORT\w*)|(\w+_)?PORT_\d+_(TCP|UDP)\w*|\w+_PORT)")
+"""Variables that are no settings: the folder of the data sets that tests and benchmarks may use, and what Kubernetes sets in
+each container for every Service whose name begins with `amity`."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The table: name, type and bounds, help, unit, default. The variable of `port` is AMITY_PORT, and so on."""
 
     home: Annotated[Path, Meta(description="State of the private servers and, by default, the bundles")] = Path("~/.amity")
     database_url: Annotated[str, Meta(description="PostgreSQL; empty: the private one, where a command allows it")] = ""
-    redis_url: Annotated[str, Meta(description="Redis or Valkey; empty: the private one, where a command allows it")] = ""
+    redis_url: Annotated[
+        str, Meta(description="One Redis or Valkey, no cluster; empty: the private one, where a command allows it")
+    ] = ""
     artifacts: Annotated[str, Meta(description="Folder or URL of the bundles; empty: `artifacts` under AMITY_HOME")] = ""
     host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one")] = 8000
@@ -69,19 +78,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    return f"AMITY_{name.upper()}"
+    return _PREFIX + name.upper()
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment; raises BadSetting naming the variable that is wrong or unknown."""
     environment = os.environ if environment is None else environment
     fields = {field.encode_name: field for field in msgspec.structs.fields(Settings)}
+    _refuse_unknown(environment, [variable(name) for name in fields])
     values: dict[str, Any] = {}
     for name, field in fields.items():
         text = environment.get(variable(name), "").strip()
         if text:
             values[name] = _convert(name, text, field.type)
     return Settings(**values)
+
+
+def _refuse_unknown(environment: Mapping[str, str], known: list[str]) -> None:
+    """A misspelt variable would else leave its setting at the default without a word."""
+    unknown = {name for name, value in environment.items() if name.startswith(_PREFIX) and value.strip()} - set(known)
+    for name in sorted(unknown):
+        if not _NOT_OURS.fullmatch(name):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)  # the prefix alone makes any two alike by half
+            raise BadSetting(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def _convert(name: str, text: str, kind: Any) -> Any:

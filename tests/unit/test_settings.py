@@ -43,8 +43,29 @@ def test_a_value_that_cannot_be_used_is_refused_by_the_name_of_its_variable(name
         load({name: value})
 
 
-def test_other_programs_variables_are_left_alone() -> None:
-    assert load({"PORT": "1", "HOME": "/nowhere"}) == Settings()
+def test_a_variable_that_is_no_setting_is_refused_and_the_nearest_named() -> None:
+    with pytest.raises(BadSetting, match=r"AMITY_DEADLINE_SM is no setting; did you mean AMITY_DEADLINE_MS\?"):
+        load({"AMITY_DEADLINE_SM": "100"})
+    with pytest.raises(BadSetting, match=r"AMITY_ZODIAC is no setting$"):
+        load({"AMITY_ZODIAC": "leo"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PORT",
+        "HOME",
+        "AMITY_EVAL_DATA",
+        "AMITY_SERVICE_HOST",
+        "AMITY_PORT_80_TCP",
+        "AMITY_POSTGRES_SERVICE_HOST",
+        "AMITY_API_SERVICE_PORT_HTTP",
+        "AMITY_API_PORT",
+        "AMITY_API_PORT_80_TCP_ADDR",
+    ],
+)
+def test_other_programs_variables_are_left_alone(name: str) -> None:
+    assert load({name: "tcp://10.0.0.1:80"}) == Settings()
 
 
 def test_bundles_are_kept_under_home_unless_told_otherwise(tmp_path: Path) -> None:
