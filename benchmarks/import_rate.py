@@ -114,7 +114,7 @@ def measure(url: str, size: int, extension: str) -> dict[str, int]:
         write([interactions(size, n, rng) for n in sizes], folder / f"interactions.{extension}")
         asyncio.run(empty(url))
         command = [sys.executable, "-m", "benchmarks.import_rate", "--database-url", url, "--folder", name, "--format", extension]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     answer: dict[str, int] = json.loads(done.stdout)
     return answer
 
