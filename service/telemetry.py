@@ -4,7 +4,8 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TextIO
@@ -203,6 +204,34 @@ def _json(line: Any, **_: Any) -> str:
     return msgspec.json.encode(line, enc_hook=repr).decode()
 
 
+def frames_of(exc: BaseException) -> list[str]:
+    """Where it was raised, `file:line function`, the innermost last and twelve at most."""
+    frames = traceback.extract_tb(exc.__traceback__)[-12:]
+    return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def _without_message(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """`exc_info` as the exception's type, its cause's and its frames. Never its message, which may quote what people wrote; where
+    the line itself quotes it, as asyncio's do, only the line's beginning stays."""
+    given = event.pop("exc_info", None)
+    exc = (
+        given
+        if isinstance(given, BaseException)
+        else given[1]
+        if isinstance(given, tuple)
+        else sys.exception()
+        if given
+        else None
+    )
+    if exc is None:
+        return event
+    event["event"] = str(event["event"]).partition("\n")[0]
+    if message := str(exc):
+        event["event"] = event["event"].partition(message)[0]
+    cause = exc.__cause__ or exc.__context__
+    return {**event, "error_type": type(exc).__name__, "cause_type": type(cause).__name__, "frames": frames_of(exc)}
+
+
 def configure_logging(log_format: str, log_level: str, stream: TextIO | None = None) -> None:
     """One line an event on standard error: JSON, or coloured text on a terminal. The standard library's logs go the same way."""
     stream = stream if stream is not None else sys.stderr
@@ -211,6 +240,7 @@ def configure_logging(log_format: str, log_level: str, stream: TextIO | None = N
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        _without_message,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     level = logging.getLevelNamesMapping()[log_level.upper()]

@@ -1,6 +1,5 @@
 """Every error in the one shape: `{"error", "detail", "request_id"}`."""
 
-import traceback
 from http import HTTPStatus
 from typing import Any
 
@@ -57,10 +56,8 @@ def on_unexpected(request: AnyRequest, exc: Exception) -> Response[bytes]:
     """A defect: counted, and logged by type and place. Not by message, which may quote what people wrote."""
     kind = type(exc).__name__
     telemetry.UNEXPECTED_ERRORS.labels("request", kind).inc()
-    frames = [
-        f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in traceback.extract_tb(exc.__traceback__)
-    ]
-    _LOG.error("request failed", error_type=kind, cause_type=type(exc.__cause__).__name__, frames=frames[-12:])
+    frames = telemetry.frames_of(exc)
+    _LOG.error("request failed", error_type=kind, cause_type=type(exc.__cause__).__name__, frames=frames)
     return _reply(request, 500, "Internal error", "This is a defect of the service; it was logged under the request id", {})
 
 

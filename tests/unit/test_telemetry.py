@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -118,6 +119,25 @@ def test_the_standard_librarys_logs_take_the_same_form(logs: io.StringIO) -> Non
     logging.getLogger("uvicorn.error").warning("slow %s", "down")
     line = json.loads(logs.getvalue())
     assert (line["event"], line["level"]) == ("slow down", "warning")
+
+
+def fail() -> None:
+    raise KeyError("Alice from Springfield")
+
+
+@pytest.mark.parametrize("message", ["it failed", "it failed: {exc}", "it failed\nexception={exc!r}"])
+def test_an_exception_is_logged_by_its_type_and_its_frames_never_by_its_message(logs: io.StringIO, message: str) -> None:
+    try:
+        fail()
+    except KeyError as exc:
+        logging.getLogger("asyncio").error(message.format(exc=exc), exc_info=True)
+        structlog.get_logger("amity").error(message.format(exc=exc), exc_info=exc)
+    for line in map(json.loads, logs.getvalue().splitlines()):
+        assert line["event"].startswith("it failed")
+        assert (line["error_type"], "exc_info" in line) == ("KeyError", False)
+        assert re.fullmatch(r"test_telemetry\.py:\d+ fail", line["frames"][-1])
+    assert logs.getvalue().count("\n") == 2
+    assert "Alice" not in logs.getvalue()
 
 
 def test_lines_below_the_level_are_left_out(logs: io.StringIO) -> None:
