@@ -214,16 +214,8 @@ def _without_message(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
     """`exc_info` as the exception's type, its cause's and its frames. Never its message, which may quote what people wrote; where
     the line itself quotes it, as asyncio's do, only the line's beginning stays."""
     given = event.pop("exc_info", None)
-    exc = (
-        given
-        if isinstance(given, BaseException)
-        else given[1]
-        if isinstance(given, tuple)
-        else sys.exception()
-        if given
-        else None
-    )
-    if exc is None:
+    exc = given[1] if isinstance(given, tuple) else sys.exception() if given is True else given
+    if not isinstance(exc, BaseException):
         return event
     event["event"] = str(event["event"]).partition("\n")[0]
     if message := str(exc):
