@@ -113,7 +113,7 @@ ODD_REQUESTS = {
     "half a text": (post(b"/api/v1/interactions", b'{"interactions": "'), 400),
     "no JSON": (post(b"/api/v1/interactions", b"\x00\xff\xfe"), 400),
     "JSON that is no UTF-8": (post(b"/api/v1/users/batch", b'{"users": [{"id": 900, "name": "\xff\xfe"}]}'), 400),
-    "an escaped lone surrogate": (post(b"/api/v1/users/batch", rb'{"users": [{"id": 900, "name": "\ud800"}]}'), 400),
+    "an escaped lone surrogate": (post(b"/api/v1/users/batch", rb'{"users": [{"id": 900, "name": "\ud800"}]}'), 422),
     "an enormous integer": (post(b"/api/v1/users/batch", b'{"users": [{"id": ' + HUGE + b', "name": "A"}]}'), 422),
     "an enormous float": (post(b"/api/v1/users/batch", b'{"users": [{"id": 1e999, "name": "A"}]}'), 422),
     "nothing": (post(b"/api/v1/interactions", b""), 400),
