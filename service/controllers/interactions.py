@@ -45,7 +45,7 @@ class InteractionsController(Controller):
         given = [_interaction(record, now) for record in body.interactions]
         recorded = await interactions.record(given)
         exchange.fields |= {"recorded": recorded.recorded, "repeated": recorded.repeated, "matches": len(recorded.matches)}
-        await aftermath.of_interactions(given)
+        await aftermath.of_interactions(given, recorded)
         return reply(InteractionsReply(recorded.recorded, recorded.repeated, tuple(recorded.matches)), 201)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from service.domain import Interaction, Kind
+from service.domain import Interaction
 from service.recommend.ports import PoolStore
-
-_RETURNING = frozenset({Kind.UNLIKE, Kind.UNPASS, Kind.UNBLOCK})
+from service.repositories.interactions import Recorded
+from service.repositories.opinions import WITHDRAWS
 
 
 class Feed(Protocol):
@@ -27,12 +27,15 @@ class Aftermath:
         self._feed.nudge()
         await self._pools.invalidate(sorted(ids))
 
-    async def of_interactions(self, interactions: Iterable[Interaction]) -> None:
-        """A pool is checked against what stands, so it never shows too many. After a withdrawal it may show too few: whoever
-        may be seen again is not in the two persons' pools, which therefore go. Plain likes keep the pools of those with a
-        long history and spare them a computation each time."""
+    async def of_interactions(self, interactions: Iterable[Interaction], recorded: Recorded) -> None:
+        """A pool is checked against what stands, so it never shows too many. After a withdrawal, or a like in the place of a
+        pass, it may show too few: whoever may be seen again is not in the two persons' pools, which therefore go. Plain likes
+        keep the pools of those with a long history and spare them a computation each time.
+
+        Also after a withdrawal that changed nothing: it may repeat one whose caller never heard how it went.
+        """
         self._feed.nudge()
-        lifted = [given for given in interactions if given.kind in _RETURNING]
-        people = {given.actor_id for given in lifted} | {given.target_id for given in lifted}
+        pairs = {(given.actor_id, given.target_id) for given in interactions if given.kind in WITHDRAWS}
+        people = {person for pair in pairs.union(recorded.returned) for person in pair}
         if people:
             await self._pools.invalidate(sorted(people))

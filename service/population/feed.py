@@ -103,9 +103,7 @@ class ChangeFeed:
             if entity == "user":
                 await self._apply_users(people, same)
             elif entity == "erasure":
-                for ids in _chunks([person_id for change in same for person_id in change.ids], _PROFILES_AT_ONCE):
-                    people.erase(ids)
-                    await asyncio.sleep(0)
+                await self._apply_erasures(people, same)
             elif entity == "interaction":
                 await _apply_interactions(people, same)
             elif entity in self._listeners:
@@ -123,6 +121,15 @@ class ChangeFeed:
             for few in _chunks(profiles, _PROFILES_AT_ONCE):
                 people.apply_profiles(few)
                 await asyncio.sleep(0)
+
+    async def _apply_erasures(self, people: Population, changes: Iterable[Change]) -> None:
+        """Forget those people, and who is there under such an id now is taken in as somebody new. In one turn, so that nobody
+        misses the newcomer in between; what the newcomer did comes later in the feed, for writers hold erasures up."""
+        for some in _chunks([person_id for change in changes for person_id in change.ids], _PROFILES_AT_ONCE):
+            found = await self._origin.users.many(some)
+            people.erase(some)
+            people.apply_profiles(found.values())
+            await asyncio.sleep(0)
 
     def _learn_size(self, changes: Sequence[Change]) -> None:
         if changes:

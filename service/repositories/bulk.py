@@ -17,6 +17,7 @@ from service.repositories.bulk_sql import (
     INSERT_PEOPLE,
     INTERACTION_COLUMNS,
     MAKE_MATCHES,
+    MOVE_WAVE,
     PERSON_COLUMNS,
     PLANS,
     STAGE_INTERACTIONS,
@@ -25,7 +26,7 @@ from service.repositories.bulk_sql import (
     UPDATE_PEOPLE,
     WRITE_WAVE,
 )
-from service.repositories.calls import LONG_S, Sessions, driver, read, write
+from service.repositories.calls import LONG_S, Sessions, driver, raw_driver, read, write
 from service.repositories.locks import WRITERS, lock_exclusive, lock_shared
 from service.repositories.storable import as_json
 
@@ -79,14 +80,16 @@ async def put_people(sessions: Sessions, rows: bytes, steps: Steps) -> Outcome:
     """
 
     async def work(session: AsyncSession) -> Outcome:
-        connection = await driver(session)
-        await _stage(connection, STAGE_PEOPLE, "staged_people", PERSON_COLUMNS, rows)
+        await _stage(await raw_driver(session), STAGE_PEOPLE, "staged_people", PERSON_COLUMNS, rows)
         steps.staged()
         await lock_shared(session, WRITERS)
+        connection = await driver(session)
+        await connection.execute(PLANS)
         n_given, n_standing = await connection.fetchrow(COUNT_STANDING_PEOPLE, timeout=LONG_S)
         replaced = _n_rows(await connection.execute(UPDATE_PEOPLE, timeout=LONG_S)) if n_standing else 0
         new = _n_rows(await connection.execute(INSERT_PEOPLE, timeout=LONG_S)) if n_standing < n_given else 0
         outcome = Outcome(new=new, replaced=replaced, repeated=n_given - new - replaced)
+        await connection.execute("drop table pg_temp.staged_people")
         await _mark(connection, steps.settle(outcome))
         return outcome
 
@@ -100,12 +103,14 @@ async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, ste
     """
 
     async def work(session: AsyncSession) -> Outcome:
-        connection = await driver(session)
-        await _stage(connection, STAGE_INTERACTIONS, "staged", INTERACTION_COLUMNS, rows)
+        staging = await raw_driver(session)
+        await _stage(staging, STAGE_INTERACTIONS, "staged", INTERACTION_COLUMNS, rows)
         steps.staged()
         if n_waves > FEW_WAVES:
-            await connection.execute("create index on staged (wave)", timeout=LONG_S)
+            await staging.execute("create index on staged (wave)", timeout=LONG_S)
         await lock_exclusive(session, WRITERS)
+        connection = await driver(session)
+        await connection.execute(PLANS)
         unknown = tuple(Unknown(*row) for row in await connection.fetch(TAKE_UNKNOWN, timeout=LONG_S))
         n_given = await connection.fetchval("select count(*) from staged", timeout=LONG_S)
         recorded = matches = 0
@@ -113,7 +118,9 @@ async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, ste
             recorded += _n_rows(await connection.execute(WRITE_WAVE, wave, timeout=LONG_S))
             await connection.execute(END_MATCHES, wave, timeout=LONG_S)
             matches += _n_rows(await connection.execute(MAKE_MATCHES, wave, timeout=LONG_S))
+            await connection.execute(MOVE_WAVE, wave, timeout=LONG_S)
         outcome = Outcome(recorded=recorded, repeated=n_given - recorded, matches=matches, unknown=unknown)
+        await connection.execute("drop table pg_temp.staged")
         await _mark(connection, steps.settle(outcome))
         return outcome
 
@@ -165,9 +172,16 @@ async def _maintain(sessions: Sessions, statement: str) -> None:
 
 
 async def _stage(connection: Any, create: str, table: str, columns: tuple[str, ...], rows: bytes) -> None:
-    await connection.execute(f"{PLANS}; {create}", timeout=LONG_S)
-    source = io.BytesIO(rows)
-    await connection.copy_to_table(table, source=source, columns=columns, format="csv", timeout=LONG_S)
+    """Put the rows into a temporary table of the connection, in a transaction of its own that ends before any lock is asked for.
+
+    Making the table gives the transaction its xid, and replicas read changes in the order of xids: one from before the wait for
+    the lock would put the batch ahead of whoever held the lock, an erasure of the very people it brings among them. The table
+    that a failed batch left on the connection goes first.
+    """
+    async with connection.transaction():
+        await connection.execute(f"set local synchronous_commit = off; drop table if exists pg_temp.{table}; {create}")
+        source = io.BytesIO(rows)
+        await connection.copy_to_table(table, source=source, columns=columns, format="csv", timeout=LONG_S)
 
 
 async def _mark(connection: Any, mark: Mark) -> None:

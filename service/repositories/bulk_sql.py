@@ -36,7 +36,7 @@ create temp table staged_people (
     id bigint, name text, age smallint, gender text, location text, latitude float8, longitude float8, bio text,
     interests text[], seeks_genders text[], seeks_min_age smallint, seeks_max_age smallint, seeks_max_km float8,
     created_at timestamptz, last_active_at timestamptz, status text
-) on commit drop
+)
 """
 
 COUNT_STANDING_PEOPLE = """
@@ -75,7 +75,7 @@ on conflict (id) do nothing
 STAGE_INTERACTIONS = """
 create temp table staged (
     n int, wave int, actor_id bigint, target_id bigint, family smallint, event_key text, kind text, occurred_at timestamptz
-) on commit drop
+)
 """
 
 TAKE_UNKNOWN = """
@@ -95,8 +95,26 @@ _STANDING = (
     "and event_key = '')"
 )
 
-# Ledger._changes: like, pass and block replace another kind, withdrawals only what they undo, and nothing what is newer. But a
-# withdrawal where no row is at all is stored: a file may hold no history, only how things stand, as an export does.
+# Ledger._moves: who says again what stands, or withdraws where nothing does, says it with a later time. Counted as repeated, so
+# a statement of its own; after the matches, which are as old as the likes were; by place, found from the staged rows, since a
+# join could be planned in the other order.
+MOVE_WAVE = """
+update interactions i set kind = moved.kind, occurred_at = moved.occurred_at
+from (
+    select found.place, s.kind, s.occurred_at from staged s cross join lateral (
+        select ctid as place, kind, occurred_at from interactions
+        where actor_id = s.actor_id and target_id = s.target_id and family = s.family and event_key = '' offset 0
+    ) found
+    where s.wave = $1 and s.family in (1, 2) and found.occurred_at < s.occurred_at and (
+        found.kind = s.kind or found.kind in ('unlike', 'unpass') and s.kind in ('unlike', 'unpass')
+    ) and (s.kind <> 'unblock' or 0 = (select count(*) from matches
+        where low_id = least(s.actor_id, s.target_id) and high_id = greatest(s.actor_id, s.target_id)))
+) moved
+where i.ctid = moved.place
+"""
+
+# Ledger._changes: like, pass and block replace another kind, withdrawals only what they undo, and nothing what is newer. A
+# withdrawal where no row is at all is stored, so that what it withdraws may come later.
 # Scalar subqueries, since the planner may turn `exists` into a hash of the whole table.
 WRITE_WAVE = f"""
 insert into interactions as i (actor_id, target_id, family, event_key, kind, occurred_at)
@@ -122,6 +140,10 @@ _LIFTED = (
     "family = 2 and event_key = '' and (kind = 'block' or interactions.occurred_at > greatest(s.occurred_at, theirs.occurred_at))"
 )
 """A block that stands, or was lifted after both likes."""
+_JUST_LIFTED = (
+    "family = 2 and event_key = '' and kind = 'unblock' and interactions.occurred_at = s.occurred_at and recorded_at = now()"
+)
+"""Written by this batch, not moved or left as it was."""
 
 # Ledger._settle: a match ends when either like stops standing or either blocks; so does one from before a block of which the
 # file tells only that it was lifted.
@@ -132,7 +154,8 @@ delete from matches where ctid = any(array(
         where low_id = least(s.actor_id, s.target_id) and high_id = greatest(s.actor_id, s.target_id) offset 0
     ) found
     where wave = $1 and s.kind in ('pass', 'unlike', 'unmatch', 'block', 'unblock')
-        and (s.kind = 'unblock' and matched_at < s.occurred_at or s.kind <> 'unblock' and not (
+        and (s.kind = 'unblock' and matched_at < s.occurred_at
+            and exists (select from interactions where {_MINE} and {_JUST_LIFTED}) or s.kind <> 'unblock' and not (
             exists (select from interactions where {_MINE} and {_LIKE})
             and exists (select from interactions where {_THEIRS} and {_LIKE})
             and not exists (select from interactions where {_MINE} and {_BLOCK})
@@ -160,14 +183,12 @@ EXPORT_COUNTS = "select (select count(*) from users), (select count(*) from inte
 
 EXPORT_PEOPLE = f"select {', '.join(PERSON_COLUMNS)} from users order by id"
 
-# The second part: a match younger than both its likes was made by a like that repeated one from before a block.
+# The second part: whoever repeated the like of a match that stood moved the time of the like, and not that of the match.
 EXPORT_INTERACTIONS = """
 select actor_id, target_id, kind, occurred_at, case when event_key like 'id:%' then substr(event_key, 4) end as event_id
 from interactions
 union all
-select low_id, high_id, 'like', matched_at, null from matches
-join interactions mine on mine.actor_id = low_id and mine.target_id = high_id and mine.family = 1 and mine.event_key = ''
-join interactions theirs on theirs.actor_id = high_id and theirs.target_id = low_id and theirs.family = 1
-    and theirs.event_key = ''
-where matched_at > greatest(mine.occurred_at, theirs.occurred_at)
+select actor_id, target_id, 'like', matched_at, null from matches
+join interactions on family = 1 and event_key = '' and (actor_id, target_id) in ((low_id, high_id), (high_id, low_id))
+where occurred_at > matched_at
 """

@@ -40,7 +40,12 @@ async def driver(session: AsyncSession) -> Any:
     """The asyncpg connection under a session, inside the session's transaction, for COPY."""
     connection = await session.connection()
     await connection.exec_driver_sql("select 1")  # makes SQLAlchemy send its BEGIN, which it puts off until a statement
-    return (await connection.get_raw_connection()).driver_connection
+    return await raw_driver(session)
+
+
+async def raw_driver(session: AsyncSession) -> Any:
+    """The asyncpg connection under a session: outside any transaction while the session has made no statement yet."""
+    return (await (await session.connection()).get_raw_connection()).driver_connection
 
 
 async def _twice(once: Callable[[Sessions, Work[T]], Awaitable[T]], sessions: Sessions, work: Work[T]) -> T:

@@ -44,13 +44,15 @@ _MATCHES = text(
     """
 )
 # An event that is there already stays as it is; an opinion or a block is replaced, for the ledger decided that it should be.
+# One that is only said again, later, keeps the slate that it came of.
 _WRITE = text(
     """
     insert into interactions (actor_id, target_id, family, event_key, kind, occurred_at, slate_id)
     select * from unnest(cast(:actors as bigint[]), cast(:targets as bigint[]), cast(:families as smallint[]),
         cast(:keys as text[]), cast(:kinds as text[]), cast(:times as timestamptz[]), cast(:slates as uuid[]))
     on conflict (actor_id, target_id, family, event_key) do update set kind = excluded.kind,
-        occurred_at = excluded.occurred_at, slate_id = excluded.slate_id, recorded_at = now()
+        occurred_at = excluded.occurred_at, recorded_at = now(),
+        slate_id = case when interactions.kind = excluded.kind then interactions.slate_id else excluded.slate_id end
         where interactions.family in (1, 2)
     returning family
     """
@@ -74,11 +76,15 @@ Key = tuple[int, int, int, str]
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """Outcome of one call: `recorded` and `repeated` add up to what was given; `matches` are those it made, lower id first."""
+    """Outcome of one call: `recorded` and `repeated` add up to what was given; `matches` are those it made, lower id first.
+
+    `returned`: pairs, lower id first, of whom one may see the other again, since what hid them stands no more.
+    """
 
     recorded: int
     repeated: int
-    matches: list[tuple[int, int]]
+    matches: list[Pair]
+    returned: list[Pair] = msgspec.field(default_factory=list)
 
 
 class Interactions:
@@ -149,7 +155,7 @@ async def _record(session: AsyncSession, interactions: Sequence[Interaction]) ->
     made = ledger.made()
     await _write_matches(session, made, ledger.ended())
     n_recorded = n_changes + n_new_events
-    return Recorded(n_recorded, len(interactions) - n_recorded, sorted(made))
+    return Recorded(n_recorded, len(interactions) - n_recorded, sorted(made), sorted(ledger.returned))
 
 
 async def _require_people(session: AsyncSession, interactions: Sequence[Interaction]) -> None:

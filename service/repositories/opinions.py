@@ -50,6 +50,10 @@ def pair(one_id: int, other_id: int) -> Pair:
     return (one_id, other_id) if one_id < other_id else (other_id, one_id)
 
 
+HIDING = frozenset({Kind.PASS, Kind.UNMATCH, Kind.BLOCK})
+"""What keeps two people from being shown to one another, while it stands."""
+
+
 class Ledger:
     """What stands among some people, and what becomes of it as interactions are applied one after another."""
 
@@ -59,17 +63,26 @@ class Ledger:
         self._before = dict(matches)
         self.written: dict[Place, Interaction] = {}
         """The last interaction applied at each place: the rows to write."""
+        self.returned: set[Pair] = set()
+        """Pairs of whom one may see the other again: what hid them was replaced by something that does not."""
 
     def apply(self, given: Interaction) -> bool:
-        """Apply one opinion or block; False when it changes nothing: repeated, outdated, or nothing to withdraw."""
+        """Apply one opinion or block; False when it changes nothing: repeated, outdated, or nothing to withdraw.
+
+        What changes nothing but comes later still leaves its time, so that nothing from in between replaces it afterwards.
+        """
         place = (given.actor_id, given.target_id, FAMILY[given.kind])
         before = self._standing.get(place)
         if before is not None and given.occurred_at < before.occurred_at:
+            if given.kind is Kind.BLOCK:  # its lifting came first; the match before it ends all the same
+                self._settle(given)
             return False
         changes = self._changes(given, None if before is None else before.kind)
-        if changes:
+        if changes or self._moves(given, before):
             self._standing[place] = Standing(given.kind, given.occurred_at)
             self.written[place] = given
+        if changes and before is not None and given.kind not in HIDING and before.kind in HIDING | {Kind.LIKE}:
+            self.returned.add(pair(given.actor_id, given.target_id))
         self._settle(given)
         return changes
 
@@ -88,23 +101,42 @@ class Ledger:
             return before in WITHDRAWS[given.kind]
         return given.kind is not before
 
+    def _moves(self, given: Interaction, before: Standing | None) -> bool:
+        """Whether the interaction leaves its time though it changes nothing: it says again what stands, or withdraws where
+        nothing does. Not so the lifting of no block between a match: it would read as that of a block that ended the match."""
+        if given.kind is Kind.UNBLOCK and pair(given.actor_id, given.target_id) in self._matches:
+            return False
+        if before is None:
+            return given.kind in WITHDRAWS
+        again = given.kind is before.kind or (given.kind in WITHDRAWS and before.kind in WITHDRAWS)
+        return again and given.occurred_at > before.occurred_at
+
     def _settle(self, given: Interaction) -> None:
         """Two standing likes without a block are a match from the like that completes them; anything less ends it.
 
-        Only a like makes one: lifting a block does not bring back a match that it ended.
+        Lifting a block does not bring back the match that it ended: one of the likes must be younger than the lifting.
         """
         people = pair(given.actor_id, given.target_id)
         if not self._mutual(*people):
             self._matches.pop(people, None)
-        elif given.kind is Kind.LIKE and people not in self._matches:
-            other = self._standing[(given.target_id, given.actor_id, OPINION)]
-            self._matches[people] = max(given.occurred_at, other.occurred_at)
+            return
+        completed_at = max(self._standing[(*direction, OPINION)].occurred_at for direction in _directions(people))
+        lifted = [found.occurred_at for direction in _directions(people) if (found := self._standing.get((*direction, BLOCK)))]
+        if any(completed_at < at for at in lifted):
+            if given.kind is Kind.BLOCK:
+                self._matches.pop(people, None)
+        elif given.kind in (Kind.LIKE, Kind.UNBLOCK):
+            self._matches.setdefault(people, completed_at)
 
     def _mutual(self, low: int, high: int) -> bool:
-        directions = ((low, high), (high, low))
+        directions = _directions((low, high))
         liked = all(self._stands(*direction, OPINION, Kind.LIKE) for direction in directions)
         return liked and not any(self._stands(*direction, BLOCK, Kind.BLOCK) for direction in directions)
 
     def _stands(self, actor_id: int, target_id: int, family: int, kind: Kind) -> bool:
         standing = self._standing.get((actor_id, target_id, family))
         return standing is not None and standing.kind is kind
+
+
+def _directions(people: Pair) -> tuple[Pair, Pair]:
+    return people, people[::-1]

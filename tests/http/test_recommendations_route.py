@@ -159,6 +159,13 @@ async def test_who_may_be_shown_again_is_back_in_the_next_answer(client: httpx.A
     assert 2 in {person["id"] for person in await shown(client)}
 
 
+async def test_who_likes_after_a_pass_is_back_in_the_next_answer_of_the_other(client: httpx.AsyncClient) -> None:
+    await act(client, 2, 1, "pass")
+    assert 2 not in {person["id"] for person in await shown(client)}
+    await act(client, 2, 1, "like")
+    assert 2 in {person["id"] for person in await shown(client)}
+
+
 async def test_who_was_seen_is_shown_when_asked_for_but_who_is_blocked_never(client: httpx.AsyncClient) -> None:
     await act(client, 1, 2, "like")
     await act(client, 1, 3, "block")

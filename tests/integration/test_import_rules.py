@@ -1,6 +1,7 @@
 """An import leaves what recording the same interactions one call at a time would leave."""
 
 import asyncio
+import random
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -126,6 +127,27 @@ async def test_whatever_was_recorded_survives_export_and_import(database: Databa
     await _for_all(compare)
 
 
+async def test_calls_in_any_order_end_as_one_file(database: Database, tmp_path: Path) -> None:
+    acts = [(1, 2, "like", 1), (1, 2, "like", 4), (1, 2, "pass", 3), (2, 1, "block", 1), (2, 1, "unblock", 5), (2, 1, "block", 2)]
+    acts += [
+        (1, 3, "like", 1),
+        (1, 3, "unlike", 6),
+        (1, 3, "like", 2),
+        (3, 1, "pass", 1),
+        (3, 1, "unpass", 2),
+        (3, 1, "unpass", 9),
+    ]
+    rows = [(actor_id, target_id, kind, START + timedelta(minutes=minute)) for actor_id, target_id, kind, minute in acts]
+    await imported(database, write_interactions(tmp_path / "i.csv", rows))
+    expected = await contents(database.url)
+    interactions = Interactions(database.sessions)
+    for seed in range(8):
+        await forget(database)
+        for actor_id, target_id, kind, at in random.Random(seed).sample(rows, len(rows)):
+            await interactions.record([Interaction(actor_id=actor_id, target_id=target_id, kind=Kind(kind), occurred_at=at)])
+        assert await contents(database.url) == expected
+
+
 async def _for_all(compare: object) -> None:
     """Run hypothesis in a thread, its examples in this loop, where the database's connections live."""
     loop = asyncio.get_running_loop()
@@ -139,6 +161,13 @@ async def _for_all(compare: object) -> None:
         asyncio.run_coroutine_threadsafe(compare(acts), loop).result()  # type: ignore[operator]
 
     await asyncio.to_thread(example)
+
+
+async def test_a_match_outlasts_the_lifting_of_a_block_that_was_lifted_before(database: Database, tmp_path: Path) -> None:
+    kinds = [(1, 2, "block"), (1, 2, "unblock"), (1, 2, "like"), (2, 1, "like"), (1, 2, "unblock")]
+    rows = [(*act, START + timedelta(minutes=i)) for i, act in enumerate(kinds)]
+    await imported(database, write_interactions(tmp_path / "i.csv", rows))
+    assert len((await contents(database.url))["matches"]) == 1
 
 
 async def test_a_later_file_does_not_undo_what_happened_since(database: Database, tmp_path: Path) -> None:

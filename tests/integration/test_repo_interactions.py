@@ -14,7 +14,7 @@ from service.repositories.database import Database
 from service.repositories.interactions import Interactions, Recorded
 from service.repositories.matches import Matches
 from service.repositories.users import Users
-from tests.integration.repo_builders import NOON, did, person, settle
+from tests.integration.repo_builders import did, person, settle
 
 LIKE, PASS, BLOCK, MESSAGE, VIEW = Kind.LIKE, Kind.PASS, Kind.BLOCK, Kind.MESSAGE, Kind.VIEW
 UNLIKE, UNPASS, UNBLOCK, UNMATCH = Kind.UNLIKE, Kind.UNPASS, Kind.UNBLOCK, Kind.UNMATCH
@@ -89,15 +89,37 @@ async def test_the_later_deed_stands_in_one_batch_and_in_several(
     assert standing(await interactions.relations(3)) == left
 
 
-async def test_repeated_opinions_are_counted_and_not_written(interactions: Interactions) -> None:
+async def test_repeated_opinions_are_counted_and_leave_their_time(interactions: Interactions) -> None:
     deeds = [did(1, LIKE, 2, 0), did(1, LIKE, 2, 1), did(1, UNPASS, 2, 2), did(1, BLOCK, 2, 3), did(1, BLOCK, 2, 4)]
 
     assert await interactions.record(deeds) == Recorded(2, 3, [])
     assert await interactions.record(deeds[:1]) == Recorded(0, 1, [])
     assert [one.occurred_at for batch in [b async for b in interactions.stream()] for one in batch] == [
-        NOON,
-        deeds[3].occurred_at,
+        deeds[1].occurred_at,
+        deeds[4].occurred_at,
     ]
+
+
+async def test_nothing_from_before_a_repeated_opinion_replaces_it(interactions: Interactions) -> None:
+    for deed in (did(1, LIKE, 2, 1), did(1, LIKE, 2, 3), did(1, PASS, 2, 2), did(2, UNLIKE, 1, 3), did(2, LIKE, 1, 2)):
+        await interactions.record([deed])
+
+    assert standing(await interactions.relations(1)) == {"liked": {2}}
+
+
+async def test_a_repeated_opinion_keeps_the_slate_it_came_of(interactions: Interactions) -> None:
+    slate_id = uuid4()
+    await interactions.record([did(1, LIKE, 2, slate_id=slate_id)])
+    await interactions.record([did(1, LIKE, 2, 1)])
+
+    assert [one.slate_id for batch in [b async for b in interactions.stream()] for one in batch] == [slate_id]
+
+
+async def test_whose_pass_or_block_gave_way_is_told(interactions: Interactions) -> None:
+    await interactions.record([did(1, PASS, 2), did(2, BLOCK, 3), did(1, LIKE, 3), did(4, PASS, 1)])
+    after = [did(1, LIKE, 2, 1), did(2, UNBLOCK, 3, 1), did(1, PASS, 3, 1), did(4, PASS, 1, 1)]
+
+    assert (await interactions.record(after)).returned == [(1, 2), (2, 3)]
 
 
 async def test_messages_are_events_unless_they_bear_the_same_event_id(interactions: Interactions) -> None:
@@ -140,7 +162,7 @@ async def test_unmatch_counts_as_a_pass_until_unpass(interactions: Interactions)
     await interactions.record([did(1, LIKE, 2), did(2, LIKE, 1), did(1, UNMATCH, 2, 1)])
     assert standing(await interactions.relations(2)) == {"liked": {1}, "passed_by": {1}}
 
-    assert await interactions.record([did(1, UNPASS, 2, 2)]) == Recorded(1, 0, [])
+    assert await interactions.record([did(1, UNPASS, 2, 2)]) == Recorded(1, 0, [], [(1, 2)])
     assert standing(await interactions.relations(2)) == {"liked": {1}}
     assert await interactions.record([did(1, LIKE, 2, 3)]) == Recorded(1, 0, [(1, 2)])
 
