@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.repositories import partitions
 from service.repositories.calls import Sessions, write
 from service.repositories.changes import prune
+from service.repositories.forgetting import sweep
 from service.repositories.locks import MAINTENANCE, try_lock
 
 
@@ -15,10 +16,11 @@ class Maintained(msgspec.Struct, frozen=True):
     partitions_made: list[str]
     partitions_dropped: list[str]
     changes_pruned: int
+    slates_swept: int
 
 
 class Maintenance:
-    """Makes partitions ahead, drops old ones, and prunes the change feed."""
+    """Makes partitions ahead, drops old ones, prunes the change feed, and takes the erased out of what others were shown."""
 
     def __init__(self, sessions: Sessions, impressions_retention_days: int, changes_retention_days: int) -> None:
         self._sessions = sessions
@@ -43,4 +45,5 @@ class Maintenance:
         made = await write(self._sessions, make)
         if made is None:
             return None
-        return Maintained(made, await write(self._sessions, drop), await write(self._sessions, forget))
+        dropped, pruned = await write(self._sessions, drop), await write(self._sessions, forget)
+        return Maintained(made, dropped, pruned, await sweep(self._sessions))

@@ -93,15 +93,15 @@ def _learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
     with steps("factors of the past"):
         scene, choices = _past(material, words, split, seed, PRIORS)
     with steps("rankers"):
-        trained, looks = _trained(scene, split, learners)
+        trained, looks = _trained(scene, split, join(split.factors, split.fit, split.calibration), learners)
     with steps("evaluation"):
         metrics = _evaluate(scene, split, learners, trained, looks)
     with steps("rankers of everybody"):
         everybody = split_pairs(material.pairs, material.ids, seed, cold_share=0.0)
         scene, _ = _past(material, words, everybody, seed, (choices.prior,))
-        trained, _ = _trained(scene, everybody, learners)
-    with steps("factors of everything"):
         learnt = join(everybody.factors, everybody.fit, everybody.calibration, everybody.test)
+        trained, _ = _trained(scene, everybody, learnt, learners)
+    with steps("factors of everything"):
         factors = fit_factors(learnt, len(material.ids), seed)
         encoder, blended = _blended(words, factors, learnt, choices)
     return Lesson(words, blended, encoder, trained, metrics, learnt, split.gate)
@@ -125,9 +125,11 @@ def _past(material: Material, words: Words, split: Split, seed: int, priors: tup
     return scenes[int(np.argmax(np.nan_to_num(found)))]
 
 
-def _trained(scene: Scene, split: Split, learners: Learners) -> tuple[Trained, Looks]:
-    """Rankers fitted on one tenth and calibrated on the next twentieth of the pairs, and the looks that they learnt from."""
-    known = join(split.factors, split.fit, split.calibration, split.test)
+def _trained(scene: Scene, split: Split, known: Pairs, learners: Learners) -> tuple[Trained, Looks]:
+    """Rankers fitted on one tenth and calibrated on the next twentieth of the pairs, and the looks that they learnt from.
+
+    `known` tells what came of the looks: without the test part for rankers that will be judged on it.
+    """
     evidence = gather(scene, join(split.fit, split.calibration), known, learners.seed)
     calibrate_from_s = float(split.calibration.time_s[0]) if len(split.calibration) else np.inf
     return train_rankers(learners.installed.by_name, evidence, calibrate_from_s, learners.seed), evidence.looks

@@ -184,3 +184,19 @@ async def test_housekeeping_prunes_the_feed(database: Database) -> None:
 
     assert done is not None
     assert done.changes_pruned == 1
+
+
+async def test_housekeeping_takes_the_erased_out_of_what_others_were_shown(database: Database, impressions: Impressions) -> None:
+    await Users(database.sessions).put(person(3))
+    before = shown(1, served_at=datetime.now(UTC))
+    await impressions.write([before], [features(before.pool_id)])
+    await Users(database.sessions).erase(3)
+    await Users(database.sessions).put(person(3))
+    after = shown(1, served_at=datetime.now(UTC) + timedelta(seconds=1))
+    await impressions.write([after], [])
+    done = [await Maintenance(database.sessions, 90, 14).run() for _ in range(2)]
+
+    assert [one.slates_swept for one in done if one] == [2, 0]
+    listed = "select candidate_ids from impressions order by served_at"
+    assert [row["candidate_ids"] for row in await rows(database, listed)] == [[2, 0], [2, 3]]
+    assert await rows(database, "select candidate_ids from served_features") == [{"candidate_ids": [2, 0]}]

@@ -16,6 +16,7 @@ from service.population.relations import LIKED
 from service.repositories.columns import CODES, InteractionTable
 from service.settings import Settings
 from service.telemetry import silent
+from service.training import learn as learning
 from service.training import rankers
 from service.training.content import fit_words, ridge
 from service.training.evaluate import judge_model, judge_popularity, task_of
@@ -88,6 +89,22 @@ def test_history_of_cold_people_does_not_reach_the_model_they_are_judged_with(
     for name in ("ndcg20", "match_ndcg20", "auc", "log_loss"):  # of other people's lists and looks, to the last bit
         assert blind.metrics[name] == lesson.metrics[name]
     assert not np.array_equal(blind.factors.p, lesson.factors.p)  # what is published does learn from everybody
+
+
+def test_labels_of_the_judged_rankers_end_before_the_test_and_those_of_the_published_do_not(
+    material: Material, learners: Learners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until_s: list[float] = []
+
+    def noted(scene: Scene, part: Pairs, everything: Pairs, seed: int) -> rankers.Evidence:
+        until_s.append(float(everything.time_s[-1]))
+        return gather(scene, part, everything, seed)
+
+    monkeypatch.setattr(learning, "gather", noted)
+    learn(material, learners, Steps(silent))
+    split = split_pairs(material.pairs, material.ids, SEED)
+    assert until_s[0] == split.calibration.time_s[-1] < split.test.time_s[0]
+    assert until_s[-1] == material.pairs.where(~gate_mask(material.pairs, material.ids)).time_s[-1]
 
 
 def test_lists_beat_popularity_and_probabilities_beat_a_constant(lesson: Lesson) -> None:
