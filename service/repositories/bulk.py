@@ -112,19 +112,30 @@ async def record_interactions(sessions: Sessions, rows: bytes, n_waves: int, ste
         connection = await driver(session)
         await connection.execute(PLANS)
         unknown = tuple(Unknown(*row) for row in await connection.fetch(TAKE_UNKNOWN, timeout=LONG_S))
-        n_given = await connection.fetchval("select count(*) from staged", timeout=LONG_S)
-        recorded = matches = 0
-        for wave in range(n_waves):
-            recorded += _n_rows(await connection.execute(WRITE_WAVE, wave, timeout=LONG_S))
-            await connection.execute(END_MATCHES, wave, timeout=LONG_S)
-            matches += _n_rows(await connection.execute(MAKE_MATCHES, wave, timeout=LONG_S))
-            await connection.execute(MOVE_WAVE, wave, timeout=LONG_S)
-        outcome = Outcome(recorded=recorded, repeated=n_given - recorded, matches=matches, unknown=unknown)
+        waves = await connection.fetch("select wave, count(*) from staged group by wave order by wave", timeout=LONG_S)
+        recorded = repeated = matches = 0
+        for wave, n_given in waves:
+            n_written, n_matches = await _write_wave(connection, wave, n_given)
+            recorded, repeated, matches = recorded + n_written, repeated + n_given - n_written, matches + n_matches
+        outcome = Outcome(recorded=recorded, repeated=repeated, matches=matches, unknown=unknown)
         await connection.execute("drop table pg_temp.staged")
         await _mark(connection, steps.settle(outcome))
         return outcome
 
     return await write(sessions, work)
+
+
+async def _write_wave(connection: Any, wave: int, n_given: int) -> tuple[int, int]:
+    """Write one wave; how many of its rows changed something, and how many matches they made.
+
+    Where all did, as in a first import, none repeats what stands: the look for repeats costs 3 of 17 µs an interaction.
+    """
+    n_written = _n_rows(await connection.execute(WRITE_WAVE, wave, timeout=LONG_S))
+    await connection.execute(END_MATCHES, wave, timeout=LONG_S)
+    n_matches = _n_rows(await connection.execute(MAKE_MATCHES, wave, timeout=LONG_S))
+    if n_written < n_given:
+        await connection.execute(MOVE_WAVE, wave, timeout=LONG_S)
+    return n_written, n_matches
 
 
 async def save_mark(sessions: Sessions, mark: Mark) -> None:
