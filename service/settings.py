@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     impressions_flush_ms: Annotated[int, Meta(ge=10, description="Pause between two writes of impressions, ms")] = 500
     impressions_queue: Annotated[int, Meta(ge=1, description="Slates that may wait to be written; more are dropped")] = 20_000
     impressions_retention_days: Annotated[int, Meta(ge=1, description="How long impressions are kept")] = 90
+    bundles_kept: Annotated[int, Meta(ge=1, description="Published bundles kept; older ones are deleted whole")] = 5
     publish_margin: Annotated[float, Meta(ge=0, le=1, description="How much worse, relatively, a new bundle may be")] = 0.05
     drain_s: Annotated[int, Meta(ge=0, description="Time that running requests get on shutdown, s")] = 20
     otlp_endpoint: Annotated[str, Meta(description="OTLP over HTTP collector of the traces; empty: none are sent")] = ""

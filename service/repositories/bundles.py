@@ -1,10 +1,10 @@
 """The registry of bundles and the one pointer to the live one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -67,6 +67,22 @@ class Bundles:
                     await session.execute(update(_bundles).where(_bundles.c.version == left).values(published_at=None))
                     return await _point(session, before)
             raise OperatorError("there is no bundle that was live before this one")
+
+        return await write(self._sessions, work)
+
+    async def retire(self, n_kept: int, unpublished_before: datetime) -> Sequence[str]:
+        """Strike off all but the live bundle, the `n_kept` published last, and the unpublished ones made since; the versions.
+
+        Their files are the caller's to delete: nobody can make them live any more.
+        """
+        newest = select(_bundles.c.version).where(_bundles.c.published_at.is_not(None))
+        kept = newest.order_by(_bundles.c.published_at.desc()).limit(n_kept)
+        old = _bundles.c.published_at.is_not(None) | (_bundles.c.created_at < unpublished_before)
+        gone = delete(_bundles).where(old, _bundles.c.version.not_in(kept), _bundles.c.version.not_in(select(_live.c.version)))
+
+        async def work(session: AsyncSession) -> Sequence[str]:
+            await session.execute(_LOCK)
+            return sorted(await session.scalars(gone.returning(_bundles.c.version)))
 
         return await write(self._sessions, work)
 

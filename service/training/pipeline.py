@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.telemetry import Progress
 from service.training.examples import pairs_of
 from service.training.learn import Learners, Lesson, Material, learn
-from service.training.publish import Gate, Read, judge_gate, live_bundle, write_bundle
+from service.training.publish import Gate, Read, judge_gate, live_bundle, retire, write_bundle
 from service.training.steps import Steps
 
 
@@ -77,6 +77,7 @@ async def train(settings: Settings, database: Database, force: bool, seed: int, 
             f"{gate.live:.4f} with the live one, more than {settings.publish_margin:.0%} worse; `--force` publishes it still"
         )
     await bundles.publish(manifest.version)
+    await retire(store, bundles, settings.bundles_kept)
     return TrainReport(
         version=manifest.version,
         published=True,

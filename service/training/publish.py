@@ -1,7 +1,8 @@
 """From a lesson to the live bundle: written whole, judged beside the one that serves, then pointed at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import structlog
@@ -23,6 +24,9 @@ from service.training.examples import Pairs
 from service.training.learn import Learners, Lesson, Material
 from service.training.scene import Scene, tastes_of
 from service.training.split import join
+
+UNPUBLISHED_KEPT = timedelta(days=1)
+"""Time to look at a bundle that was refused, and for another training to publish what it has just written."""
 
 _LOG = structlog.get_logger("amity.training")
 
@@ -137,3 +141,18 @@ async def rollback(store: Store, bundles: Bundles) -> BundleRecord:
     if len(published) > 1:
         snapshot.load(store.open(published[-2][1]))
     return await bundles.rollback()
+
+
+async def retire(store: Store, bundles: Bundles, n_kept: int) -> Sequence[str]:
+    """Delete the bundles that nobody will go back to, with the names and bios of people erased since; their versions.
+
+    Kept are the live one, the `n_kept` published last, and for a day what was not published. One that cannot be deleted is
+    named in the log: the new bundle is live all the same.
+    """
+    retired = await bundles.retire(n_kept, datetime.now(UTC) - UNPUBLISHED_KEPT)
+    for version in retired:
+        try:
+            store.delete(version)
+        except OSError as exc:
+            _LOG.error("bundle cannot be deleted", bundle_version=version, reason=str(exc))
+    return retired

@@ -1,6 +1,7 @@
 """Matches by page, the registry of bundles, and facts."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -55,6 +56,29 @@ async def test_publishing_moves_the_one_pointer(bundles: Bundles) -> None:
 
     assert await bundles.live() == published
     assert [(bundle.version, bundle.live) for bundle in await bundles.list()] == [("b", True), ("a", False)]
+
+
+async def test_retiring_keeps_the_live_one_the_newest_published_and_what_is_just_made(bundles: Bundles) -> None:
+    for version in ("a", "b", "c", "d"):
+        await bundles.register(version, NOON, {})
+        await bundles.publish(version)
+    await bundles.publish("a")
+    await bundles.publish("d")
+    await bundles.register("refused", NOON, {})
+    await bundles.register("new", NOON + timedelta(days=1), {})
+
+    assert await bundles.retire(2, NOON + timedelta(hours=1)) == ["b", "c", "refused"]
+    assert {bundle.version for bundle in await bundles.list()} == {"a", "d", "new"}
+
+
+async def test_a_live_bundle_is_never_retired(bundles: Bundles) -> None:
+    for version in ("a", "b", "c"):
+        await bundles.register(version, NOON, {})
+        await bundles.publish(version)
+    await bundles.rollback()
+
+    assert await bundles.retire(1, NOON + timedelta(hours=1)) == ["a", "c"]
+    assert [(bundle.version, bundle.live) for bundle in await bundles.list()] == [("b", True)]
 
 
 async def test_rolling_back_goes_back_step_by_step_in_the_order_of_publication(bundles: Bundles) -> None:

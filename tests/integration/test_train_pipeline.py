@@ -164,6 +164,15 @@ async def test_earlier_bundle_can_be_promoted_again(settings: Settings, demo: Da
     assert (record.version, record.live) == (first.version, True)
 
 
+async def test_bundles_before_those_kept_are_deleted_whole(settings: Settings, demo: Database, store: Store) -> None:
+    two = structs.replace(settings, bundles_kept=2)
+    first, second, third = [await run(two, demo) for _ in range(3)]
+    assert store.versions() == [third.version, second.version]
+    assert [record.version for record in await Bundles(demo.sessions).list()] == [third.version, second.version]
+    with pytest.raises(BundleInvalid):
+        await promote(store, Bundles(demo.sessions), first.version)
+
+
 async def test_nobody_to_learn_about_is_one_clear_line(settings: Settings, database: Database) -> None:
     with pytest.raises(OperatorError, match="nobody to learn about"):
         await run(settings, database)
