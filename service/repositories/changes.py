@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import Change, FeedPosition, Kind
-from service.repositories.calls import Sessions, read, write
+from service.repositories.calls import Sessions, read
 from service.repositories.facts import set_fact
 
 PRUNED = "changes_pruned_to"
@@ -82,14 +82,6 @@ class Changes:
         """
         horizon, oldest = await self.horizon(), await self.oldest()
         return position > horizon or (oldest is not None and position < oldest)
-
-    async def prune(self, days: int) -> int:
-        """Drop changes older than `days`; how many rows."""
-
-        async def work(session: AsyncSession) -> int:
-            return await prune(session, days)
-
-        return await write(self._sessions, work)
 
 
 async def prune(session: AsyncSession, days: int) -> int:

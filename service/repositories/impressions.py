@@ -7,7 +7,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import Impression, ServedFeatures
-from service.repositories import partitions
 from service.repositories.calls import Sessions, write
 from service.repositories.locks import WRITERS, lock_shared
 from service.repositories.storable import as_json
@@ -66,22 +65,6 @@ class Impressions:
             if served:
                 await session.execute(_WRITE_FEATURES, {"rows": as_json(served)})
             return len(kept)
-
-        return await write(self._sessions, work)
-
-    async def ensure_partitions(self, days_ahead: int = 3) -> list[str]:
-        """Make the missing partitions of today and the days ahead; their names. Safe from several replicas at once."""
-
-        async def work(session: AsyncSession) -> list[str]:
-            return await partitions.ensure(session, days_ahead)
-
-        return await write(self._sessions, work)
-
-    async def drop_partitions(self, older_than_days: int) -> list[str]:
-        """Drop what is older; the names of the partitions dropped."""
-
-        async def work(session: AsyncSession) -> list[str]:
-            return await partitions.drop(session, older_than_days)
 
         return await write(self._sessions, work)
 

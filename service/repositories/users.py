@@ -84,11 +84,6 @@ class Users:
     async def count(self) -> int:
         return int((await self._rows(select(func.count()).select_from(_users)))[0][0])
 
-    async def tombstones(self) -> dict[int, int]:
-        """The last incarnation of every id that was ever erased; a person of a higher one is somebody new."""
-        rows = await self._rows(select(tables.tombstones.c.user_id, tables.tombstones.c.incarnation))
-        return {row[0]: row[1] for row in rows}
-
     async def stream(self, batch_size: int = 5_000, after_id: int = 0) -> AsyncIterator[list[Profile]]:
         """Everyone with an id above `after_id`, by id. Each batch is a query of its own, so no transaction stays open."""
         while True:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.domain import Interaction, Kind, Profile
+from service.repositories.calls import write
+from service.repositories.changes import prune
 from service.repositories.database import Database
 from service.repositories.users import Users
 
@@ -18,6 +20,11 @@ def person(user_id: int, **fields: Any) -> Profile:
 def did(actor_id: int, kind: Kind, target_id: int, minute: float = 0, **fields: Any) -> Interaction:
     occurred_at = NOON + timedelta(minutes=minute)
     return Interaction(actor_id=actor_id, target_id=target_id, kind=kind, occurred_at=occurred_at, **fields)
+
+
+async def pruned(database: Database, days: int) -> int:
+    """How many changes were older, and are gone."""
+    return await write(database.sessions, lambda session: prune(session, days))
 
 
 async def settle(database: Database, n_people: int) -> None:

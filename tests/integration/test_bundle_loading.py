@@ -14,7 +14,7 @@ from service.population.loader import load
 from service.population.watcher import BundleWatcher
 from service.repositories.database import Database
 from tests.integration.population_world import World, eligible_ids, prepare, running, soon
-from tests.integration.repo_builders import did, person
+from tests.integration.repo_builders import did, person, pruned
 from tests.population_people import asking
 
 
@@ -87,7 +87,7 @@ async def test_bundle_older_than_the_feed_serves_the_people_of_the_database(worl
     async with world.database.sessions() as session:
         await session.execute(text("update changes set recorded_at = now() - interval '30 days'"))
         await session.commit()
-    await world.changes.prune(14)
+    await pruned(world.database, 14)
     loaded = await load(world.origin)
     assert loaded.population.bundle_version == "b1"
     await world.assert_mirrors(loaded.population)

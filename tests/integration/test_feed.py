@@ -21,7 +21,7 @@ from service.repositories.database import Database
 from service.repositories.locks import WRITERS
 from service.repositories.migrate import upgrade
 from tests.integration.population_world import World, eligible_ids, running, soon
-from tests.integration.repo_builders import did, person
+from tests.integration.repo_builders import did, person, pruned
 from tests.population_people import asking
 from tests.proxy import Proxy
 from tests.servers import PrivatePostgres
@@ -251,7 +251,7 @@ async def test_gap_is_closed_by_reading_the_database_whole_and_keeps_the_vectors
 
 
 async def _pruned(world: World) -> bool:
-    await world.changes.prune(14)
+    await pruned(world.database, 14)
     return await world.changes.has_gap(msgspec.structs.replace(await world.changes.horizon(), xid=1))
 
 

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from service.domain import ExperimentArm, Impression, ServedFeatures
+from service.repositories import partitions
+from service.repositories.calls import write
 from service.repositories.database import Database
 from service.repositories.impressions import Impressions
 from service.repositories.locks import MAINTENANCE
@@ -51,6 +53,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await settle(opened, 2)
     yield opened
     await opened.close()
+
+
+async def ensured(database: Database, days_ahead: int) -> list[str]:
+    return await write(database.sessions, lambda session: partitions.ensure(session, days_ahead))
+
+
+async def dropped(database: Database, older_than_days: int) -> list[str]:
+    return await write(database.sessions, lambda session: partitions.drop(session, older_than_days))
 
 
 @pytest.fixture
@@ -122,14 +132,14 @@ async def test_a_write_without_a_partition_of_its_day_goes_to_the_default_and_mo
     await impressions.write([shown(1), shown(1, NOW - timedelta(days=400))], [features(uuid4())])
     assert await places(database, "impressions") == {"impressions_default": 2}
 
-    made = await impressions.ensure_partitions(days_ahead=1)
+    made = await ensured(database, 1)
     assert await places(database, "impressions") == {"impressions_default": 1, f"impressions_p{TODAY}": 1}
     assert await places(database, "served_features") == {f"served_features_p{TODAY}": 1}
     assert len(made) == 4
 
 
-async def test_partitions_made_by_several_replicas_at_once_are_made_once(impressions: Impressions) -> None:
-    made = await asyncio.gather(*(impressions.ensure_partitions(3) for _ in range(4)))
+async def test_partitions_made_by_several_replicas_at_once_are_made_once(database: Database) -> None:
+    made = await asyncio.gather(*(ensured(database, 3) for _ in range(4)))
 
     assert sorted(map(len, made)) == [0, 0, 0, 8]
 
@@ -137,13 +147,13 @@ async def test_partitions_made_by_several_replicas_at_once_are_made_once(impress
 async def test_writes_beside_the_making_of_partitions_are_all_there(database: Database, impressions: Impressions) -> None:
     slates = [shown(1, NOW + timedelta(hours=hour)) for hour in range(60)]
     writes = [impressions.write([slate, shown(2, slate.served_at)], [features(slate.pool_id)]) for slate in slates]
-    await asyncio.gather(*writes[:30], impressions.ensure_partitions(3), *writes[30:])
+    await asyncio.gather(*writes[:30], ensured(database, 3), *writes[30:])
 
     assert sum((await places(database, "impressions")).values()) == 120
 
 
 async def test_a_partition_has_the_keys_and_indexes_of_its_table(database: Database, impressions: Impressions) -> None:
-    await impressions.ensure_partitions(0)
+    await ensured(database, 0)
     counted = "select tablename, count(*) as n from pg_indexes where tablename like 'impressions%' group by 1"
     n_indexes = {row["tablename"]: row["n"] for row in await rows(database, counted)}
 
@@ -157,11 +167,11 @@ async def test_old_partitions_and_strays_are_dropped(database: Database, impress
     async with database.sessions() as session:
         await session.execute(text(f"create table {name} partition of impressions for values from ('{day}') to ('{next_day}')"))
         await session.commit()
-    await impressions.ensure_partitions(0)
+    await ensured(database, 0)
     await impressions.write([shown(1), shown(1, old), shown(1, NOW - timedelta(days=20))], [])
 
-    assert await impressions.drop_partitions(older_than_days=10) == []
-    assert await impressions.drop_partitions(older_than_days=9) == [name]
+    assert await dropped(database, 10) == []
+    assert await dropped(database, 9) == [name]
     assert await places(database, "impressions") == {f"impressions_p{TODAY}": 1}
 
 

@@ -1,4 +1,4 @@
-"""Matches by page, the registry of bundles, and facts."""
+"""Matches by page, and the registry of bundles."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,7 +9,6 @@ from service.domain import Kind
 from service.errors import OperatorError
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
-from service.repositories.facts import Facts
 from service.repositories.interactions import Interactions
 from service.repositories.matches import Matches
 from tests.integration.repo_builders import NOON, did, settle
@@ -109,11 +108,3 @@ async def test_an_unregistered_bundle_cannot_be_published(bundles: Bundles) -> N
     with pytest.raises(OperatorError, match="nope"):
         await bundles.publish("nope")
     assert await bundles.live() is None
-
-
-async def test_a_fact_is_what_it_was_last_set_to(database: Database) -> None:
-    facts = Facts(database.sessions)
-    assert await facts.get("demo") is None
-    for value in ({"seed": 1}, [1, None, "ü"]):
-        await facts.set("demo", value)
-        assert await facts.get("demo") == value
