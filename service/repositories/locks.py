@@ -4,6 +4,9 @@ A writer of interactions takes WRITERS shared, then the buckets of its pairs in 
 stands: under READ COMMITTED each statement sees what was committed before it began, so that of two mutual likes at once the
 second sees the first. An import of many rows takes WRITERS exclusively for the statement that writes, which stands for all
 buckets. Erasure takes it exclusively too.
+
+All of them take their locks before anything that gives their transaction an xid (a write, or making a table): the feed of changes
+goes by xid, and must tell what writers did to one another's rows in the order in which they had the lock.
 """
 
 from collections.abc import Iterable
