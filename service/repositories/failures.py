@@ -54,7 +54,8 @@ def is_stale(exc: BaseException) -> bool:
     """Whether the connection was lost, or the transaction undone by another, so that a second attempt may succeed."""
     if isinstance(exc, sa.DBAPIError) and exc.connection_invalidated:
         return True
-    if isinstance(driver_error(exc), (ConnectionResetError, BrokenPipeError)):
+    # InternalClientError: the server's farewell was being read when the statement was sent, and asyncpg lost its place.
+    if isinstance(driver_error(exc), (ConnectionResetError, BrokenPipeError, asyncpg.InternalClientError)):
         return True
     return sqlstate(exc).startswith((*_LOST, *_CONFLICTS)) or "connection is closed" in str(exc)
 
@@ -67,6 +68,6 @@ def sqlstate(exc: BaseException) -> str:
 def driver_error(exc: BaseException) -> BaseException:
     """The error of asyncpg or of the system below SQLAlchemy's wrappers."""
     below = getattr(exc, "orig", None) or exc
-    if isinstance(below, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    if isinstance(below, (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         return below
     return below.__cause__ or below

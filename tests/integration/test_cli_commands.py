@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,6 +182,16 @@ class Up:
         return self.process.wait(timeout=30)
 
 
+def answer_in_full(url: str) -> dict[str, Any]:
+    """The first answer that is not degraded: on a starved machine a read may pass its deadline, which the answer says."""
+    for _ in range(5):
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            slate: dict[str, Any] = json.load(reply)
+        if not slate["degraded"]:
+            break
+    return slate
+
+
 def left_behind(home: Path) -> list[str]:
     """What still lives of this home; the keeper, which says that the servers are down, needs a moment to go itself."""
     end_s = time.monotonic() + 5
@@ -207,8 +218,7 @@ def processes_of(home: Path) -> list[str]:
 def test_up_serves_the_curl_it_prints_and_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     home = tmp_path / "fresh"
     up = Up(home)
-    with urllib.request.urlopen(up.url, timeout=10) as reply:
-        slate = json.load(reply)
+    slate = answer_in_full(up.url)
     code = up.stop(signal.SIGINT)
     assert slate["total_count"] == 20
     assert slate["degraded"] == []
