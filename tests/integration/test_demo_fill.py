@@ -1,7 +1,6 @@
 """Filling a real database with the demo population."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -19,13 +18,6 @@ from service.transfer.demo import DemoRequest, fill, generate
 
 REQUEST = DemoRequest(n_people=150, seed=3, reference=datetime(2026, 11, 23, tzinfo=UTC))
 NOBODY_ELSE = "is only put into an empty one"
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 async def everyone(database: Database) -> list[Profile]:

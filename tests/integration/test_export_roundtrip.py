@@ -1,6 +1,5 @@
 """Export and import again: the same people, interactions and matches, in every format."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,6 @@ PROFILES = st.fixed_dictionaries(
         "last_active_at": st.none() | MOMENTS,
     }
 ).map(whole)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
 
 
 async def empty(database: Database) -> None:

@@ -1,7 +1,6 @@
 """Files into a real database: what gets in, what is refused, and that doing it again changes nothing."""
 
 import csv
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,6 @@ from service.transfer.reports import ImportReport
 from tests.integration.transfer_world import contents, fetch, write_interactions, write_people
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
 
 
 def people(n: int, **fields: Any) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -18,13 +17,6 @@ from tests.integration.repo_builders import NOON, did, person, pruned, settle
 
 START = FeedPosition()
 PUT = "insert into users (id, name) values ($1, 'x')"
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

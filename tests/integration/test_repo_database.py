@@ -36,13 +36,6 @@ async def terminate_others(database: Database) -> None:
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def private(private_postgres: PrivatePostgres) -> AsyncIterator[Database]:
     """Of a server that the test may kill."""
     await migrate.upgrade(private_postgres.url)

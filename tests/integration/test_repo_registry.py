@@ -1,6 +1,5 @@
 """Matches by page, and the registry of bundles."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -12,13 +11,6 @@ from service.repositories.database import Database
 from service.repositories.interactions import Interactions
 from service.repositories.matches import Matches
 from tests.integration.repo_builders import NOON, did, settle
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """People are stored whole, changed in part, and erased without a trace but the tombstone."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
 
@@ -33,13 +32,6 @@ WHOLE = person(
     status=Status.PAUSED,
     last_active_at=NOON + timedelta(microseconds=1),
 )
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

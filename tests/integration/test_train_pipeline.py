@@ -1,6 +1,5 @@
 """Training on a real database: what is published, what is refused, and what little data makes of it."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,13 +29,6 @@ from service.transfer.demo import DemoRequest, fill
 
 REFERENCE = datetime(2026, 11, 23, tzinfo=UTC)
 SEED = 7
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    yield database
-    await database.close()
 
 
 @pytest.fixture
