@@ -1,137 +1,170 @@
-"""Vectors of everyone and the exact filtered search over them.
+"""Vectors of everyone and the filtered search over them, which finds whom a full scan would.
 
-Two spaces. `content`: what profiles say, unit vectors. `mutual`: a person is found as (q, p), how likeable and what they like,
-and asks as (p, q), so that one inner product is the sum of both directions' affinities.
-"""
+Two spaces. `content`: what profiles say, unit vectors. `mutual`: a person is found as (q, p), how likeable and what they
+like, and asks as (p, q), so that one inner product is the sum of both directions' affinities."""
 
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from service.population.bits import Words, count, pack, rows_of, test
+from service.population.index import Index
+from service.population.planes import Floats, Rows, Vectors, longest_of, rounding
+from service.population.planner import Plan, Planner
+
 Ids = NDArray[np.int64]
-Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-GATHER_SHARE = 0.1
-"""Up to this share of rows passing, gathering them and multiplying is quicker than FAISS with a bitmap. Measured at 5,000,
-50,000 and 200,000 × 128, µs: 10 % 28/29, 277/252, 2,968/2,983; 2 % 8/22, 60/120, 245/698; 50 % 106/73, 2,917/1,177."""
-
-_SLACK = 32
-_CLOSE = 1e-5
-"""Quick scores (float32, summed in whatever order) choose a shortlist, exact ones order it. The shortlist is long enough when
-its weakest is below the k-th by more than this part of the largest possible score, ten times what rounding moves at 128
-dimensions. Else, where many are as good as equal, everyone who passes is scored exactly."""
+Ided = Ids | Callable[[Rows], Ids]
 
 _ROWS_AT_ONCE = 8192
+_SPARE_ROWS = 64
 
-_threads = threading.local()
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passing:
+    """Who may be found. `base`: bits by row of the base, `n_base` of them set; `overlay` bool (n_overlay,): by row appended
+    since."""
+
+    base: Words
+    n_base: int
+    overlay: Mask
+
+    @classmethod
+    def of(cls, mask: Mask, n_base: int) -> "Passing":
+        """From a bool by row, the first `n_base` of which are the base's."""
+        words = pack(mask[:n_base])
+        return cls(words, count(words), mask[n_base:])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Searched:
+    """Best first, ties by id: `ids` int64, `scores` float32, `rows` int64. `plan`: how the base was searched in the end."""
+
+    ids: Ids
+    scores: Floats
+    rows: Rows
+    plan: Plan
+
+
+class _Overlay(NamedTuple):
+    """Replaced together when they grow, so that a search in another thread sees what fits. `longest`: of all vectors ever
+    put."""
+
+    vectors: Floats
+    known: Mask
 
 
 class Space:
-    """One vector space: an immutable base in a FAISS flat index, and rows appended since. `n_dims` is the vectors' length."""
+    """One vector space: an immutable base and rows appended since, which are always searched exactly."""
 
-    def __init__(self, base: NDArray[Any]) -> None:
-        """`base`: float32 (n_base, n_dims), copied once into the index. Raises ValueError when a number is not finite."""
-        vectors = np.ascontiguousarray(base, np.float32)
-        if not np.isfinite(vectors).all():
-            raise ValueError(f"{int((~np.isfinite(vectors)).any(axis=1).sum())} vectors hold numbers that are not finite")
-        self.n_base, self.n_dims = vectors.shape
-        self._index = faiss.IndexFlatIP(self.n_dims)
-        self._index.add(vectors)
-        flat = faiss.rev_swig_ptr(self._index.get_xb(), self.n_base * self.n_dims) if self.n_base else np.empty(0, np.float32)
-        self._base: Floats = flat.reshape(self.n_base, self.n_dims)
-        # Replaced together when they grow, so that a search in another thread sees a pair that fits.
-        self._overlay: tuple[Floats, Mask] = (np.zeros((0, self.n_dims), np.float32), np.zeros(0, np.bool_))
-        self._longest = float(np.sqrt(np.einsum("ij,ij->i", self._base, self._base).max(initial=0)))
+    def __init__(self, base: Vectors, index: Index | None = None, planner: Planner | None = None) -> None:
+        """Without an index, or a planner with a calibration, the base too is searched exactly. Raises ValueError when they do
+        not fit."""
+        if index is not None and (index.n, index.d) != (base.n, base.d):
+            raise ValueError(f"an index of {index.n} vectors of {index.d} numbers does not fit {base.n} of {base.d}")
+        self.base, self.n_base, self.n_dims = base, base.n, base.d
+        self._index = index
+        self._planner = Planner() if planner is None or index is None else planner
+        self._overlay = _Overlay(np.zeros((0, base.d), np.float32), np.zeros(0, np.bool_))
+        self._longest = 0.0
 
-    def put(self, row: int, vector: Floats | None) -> None:
-        """Set the vector of a row at or above `n_base`; None: there is none, and searches pass the row over."""
-        place = row - self.n_base
-        added, known = self._overlay
-        if place >= len(added):
-            room = max(place + 1, len(added) * 3 // 2 + 64)
-            grown, grown_known = np.zeros((room, self.n_dims), np.float32), np.zeros(room, np.bool_)
-            grown[: len(added)], grown_known[: len(known)] = added, known
-            added, known = self._overlay = (grown, grown_known)
-        if vector is not None:
-            added[place] = vector
-            self._longest = max(self._longest, float(np.linalg.norm(vector)))
-        known[place] = vector is not None
+    def put(self, rows: Rows, vectors: Floats, known: Mask) -> None:
+        """Set vectors (float32 (k, d)) of rows (k,) at or above `n_base`; where not `known` there is none, and searches pass
+        the row over.
+
+        Of a row given twice the last counts. Raises ValueError for a row of the base, or known numbers that are not finite.
+        """
+        if not len(rows):
+            return
+        if int(rows.min()) < self.n_base:
+            raise ValueError("the base's vectors do not change")
+        there = np.asarray(vectors, np.float32)[known]
+        if not np.isfinite(there).all():
+            raise ValueError(f"{int((~np.isfinite(there)).any(axis=1).sum())} vectors hold numbers that are not finite")
+        places = rows - self.n_base
+        overlay = self._with_room(int(places.max()) + 1)
+        self._longest = max(self._longest, longest_of(there))  # before they can be found
+        overlay.vectors[places[known]] = there
+        overlay.known[places] = known
 
     def get(self, row: int) -> Floats | None:
-        """The vector of one row, float32 (n_dims,)."""
+        """The vector of one row, float32 (d,)."""
         if row < self.n_base:
-            return np.array(self._base[row], np.float32)
+            return self.base.gather(np.array([row]))[0]
+        vectors, known = self._overlay
         place = row - self.n_base
-        added, known = self._overlay
-        return np.array(added[place], np.float32) if place < len(added) and known[place] else None
+        return np.array(vectors[place], np.float32) if place < len(known) and known[place] else None
 
     def gather(self, rows: Rows) -> Floats:
-        """Vectors of rows, float32 (len(rows), n_dims); NaN for a row without one."""
+        """Vectors of rows, float32 (len(rows), d); NaN for a row without one."""
         if not len(rows) or int(rows.max()) < self.n_base:
-            return self._base[rows]
+            return self.base.gather(rows)
         found = np.full((len(rows), self.n_dims), np.nan, np.float32)
         in_base = rows < self.n_base
-        found[in_base] = self._base[rows[in_base]]
-        added, known = self._overlay
-        place = rows - self.n_base
-        there = ~in_base & (place < len(added))
-        there[there] = known[place[there]]
-        found[there] = added[place[there]]
+        found[in_base] = self.base.gather(rows[in_base])
+        vectors, known = self._overlay
+        places = rows - self.n_base
+        there = ~in_base & (places < len(known))
+        there[there] = known[places[there]]
+        found[there] = vectors[places[there]]
         return found
 
-    def search(self, mask: Mask, ids: Ids, query: Floats, k: int) -> tuple[Ids, Floats]:
-        """The k rows of `mask` with the largest inner product with `query`: ids and scores, exact, best first, ties by id.
+    def search(self, passing: Passing, ids: Ided, query: Floats, k: int) -> Searched:
+        """The k of `passing` with the largest inner products with `query` (float (d,)), exact scores, ties by id.
 
-        `mask` and `ids` are aligned with rows. Fewer than k when fewer pass. Raises ValueError for a query of another
-        length or with numbers that are not finite. Safe in threads.
-        """
+        `ids`: by row, or a function from rows to ids. Fewer than k only when fewer pass and have a vector. Exact among the
+        rows appended since; in the base as the plan says. Raises ValueError for a query of another length or with numbers
+        that are not finite. Safe in threads."""
         query = np.ascontiguousarray(query, np.float32)
         if query.shape != (self.n_dims,) or not np.isfinite(query).all():
             raise ValueError(f"a query must be {self.n_dims} finite numbers")
+        plan = self._planner.plan(passing.n_base, self.n_base, k)
         if k <= 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        parts = self._shortlist(mask, query, k)
-        found, scores = self._ordered(np.concatenate([part.rows for part in parts]), ids, query, k)
-        if not all(part.whole or self._clear_of(part.rows, query, float(scores[-1])) for part in parts):
-            found, scores = self._ordered(np.concatenate(self._passing(mask)), ids, query, k)
-        return found, scores
-
-    def _shortlist(self, mask: Mask, query: Floats, k: int) -> tuple["_Part", "_Part"]:
-        """Rows that hold the best k: a little more than k of the base and of the rows appended since."""
-        wanted = k + _SLACK
-        base, added = self._passing(mask)
-        vectors, _ = self._overlay
-        if len(base) <= wanted:
-            base_part = _Part(base, True)
-        elif len(base) <= self.n_base * GATHER_SHARE:
-            base_part = _Part(_best(base, self._base[base] @ query, wanted), False)
-        else:
-            base_part = _Part(self._search_base(mask[: self.n_base], query, wanted), False)
-        if len(added) <= wanted:
-            return base_part, _Part(added, True)
-        return base_part, _Part(_best(added, vectors[added - self.n_base] @ query, wanted), False)
-
-    def _search_base(self, mask: Mask, query: Floats, k: int) -> Rows:
-        if not getattr(_threads, "single", False):
-            faiss.omp_set_num_threads(1)  # holds for the calling thread only
-            _threads.single = True
-        _, rows = self._index.search(query[None], k, params=_only(mask))
-        return np.asarray(rows[0][rows[0] >= 0], np.int64)
-
-    def _ordered(self, rows: Rows, ids: Ids, query: Floats, k: int) -> tuple[Ids, Floats]:
-        """Scores in float64, rounded: equal vectors get equal scores, wherever they lie, which BLAS does not promise."""
+            return Searched(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64), plan)
+        candidates, plan = self._candidates(plan, passing, query, k)
+        rows = self._shortlist(candidates, self._appended(passing.overlay), query, k)
         scores = self._scores(rows, query)
-        candidates = ids[rows]
-        order = np.lexsort((candidates, -scores))[:k]
-        return candidates[order], scores[order]
+        named = ids(rows) if callable(ids) else ids[rows]
+        order = np.lexsort((named, -scores))[:k]
+        return Searched(named[order], scores[order], rows[order], plan)
+
+    def _candidates(self, plan: Plan, passing: Passing, query: Floats, k: int) -> tuple[Rows, Plan]:
+        """Rows of the base, ascending, that hold its best k, as far as the plan promises; and what was done in the end."""
+        wanted = min(k, passing.n_base)
+        while self._index is not None and plan.method in ("probe", "plain"):
+            words = passing.base if plan.method == "probe" else None
+            rows = self._index.search(query, plan.depth, plan.n_lists, words).rows
+            if words is None:
+                rows = rows[test(passing.base, rows)]
+            if len(rows) >= wanted:
+                rows.sort()
+                return rows, plan
+            plan = self._planner.widen(plan)
+        return rows_of(passing.base) if plan.n_passing else np.empty(0, np.int64), plan
+
+    def _appended(self, passing: Mask) -> Rows:
+        """Rows appended since that pass and have a vector, ascending."""
+        known = self._overlay.known
+        n = min(len(passing), len(known))
+        return np.flatnonzero(passing[:n] & known[:n]) + self.n_base
+
+    def _shortlist(self, base: Rows, appended: Rows, query: Floats, k: int) -> Rows:
+        """Of candidates those that may be among the best k: whose quick score may, given by how much it may be off, reach the
+        k-th."""
+        if len(base) + len(appended) <= k:
+            return np.concatenate((base, appended))
+        scores, off = self.base.score_high(base, query)
+        added = self._overlay.vectors[appended - self.n_base] @ query
+        added_off = rounding(self._longest, query)
+        least = np.concatenate((scores - np.float32(off), added - np.float32(added_off)))
+        floor = np.partition(least, len(least) - k)[len(least) - k]
+        return np.concatenate((base[scores + np.float32(off) >= floor], appended[added + np.float32(added_off) >= floor]))
 
     def _scores(self, rows: Rows, query: Floats) -> Floats:
+        """In float64, rounded: equal vectors get equal scores, wherever they lie, which BLAS does not promise."""
         exact = query.astype(np.float64)
         scores = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -139,30 +172,12 @@ class Space:
             scores[part] = self.gather(rows[part]).astype(np.float64) @ exact
         return scores
 
-    def _clear_of(self, rows: Rows, query: Floats, kth: float) -> bool:
-        """Whether nobody left out of a shortlist can reach the k-th score."""
-        return float(self._scores(rows, query).min()) < kth - _CLOSE * self._longest * float(np.linalg.norm(query))
-
-    def _passing(self, mask: Mask) -> tuple[Rows, Rows]:
-        """Rows of the base that pass, and those appended since that pass and have a vector."""
-        _, known = self._overlay
-        appended = mask[self.n_base :][: len(known)]
-        return np.flatnonzero(mask[: self.n_base]), np.flatnonzero(appended & known[: len(appended)]) + self.n_base
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Rows of a shortlist; `whole` when they are all that pass."""
-
-    rows: Rows
-    whole: bool
-
-
-def _only(mask: Mask) -> Any:
-    """Search parameters that let pass what the mask does. FAISS replaces these constructors at import, which types cannot see."""
-    library: Any = faiss
-    return library.SearchParameters(sel=library.IDSelectorBitmap(np.packbits(mask, bitorder="little")))
-
-
-def _best(rows: Rows, scores: Floats, k: int) -> Rows:
-    return rows[np.argpartition(scores, -k)[-k:]]
+    def _with_room(self, n: int) -> _Overlay:
+        vectors, known = self._overlay
+        if n <= len(known):
+            return self._overlay
+        room = max(n, len(known) * 3 // 2 + _SPARE_ROWS)
+        grown = _Overlay(np.zeros((room, self.n_dims), np.float32), np.zeros(room, np.bool_))
+        grown.vectors[: len(known)], grown.known[: len(known)] = vectors, known
+        self._overlay = grown
+        return grown

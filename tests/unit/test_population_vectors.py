@@ -1,20 +1,29 @@
 """Search is exact: whatever the filter, it finds what a full scan would."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from service.population.vectors import Floats, Ids, Mask, Space
+from service.population.planes import Floats, FloatVectors, Planes, Vectors
+from service.population.vectors import Ids, Mask, Passing, Searched, Space
 
 laws = settings(max_examples=150, deadline=None, database=None)
 
+KINDS: list[Callable[[Floats], Vectors]] = [FloatVectors, Planes.of]
 
-def space_of(base: Floats, added: Floats, known: Mask) -> Space:
+
+def space_of(base: Vectors, added: Floats, known: Mask) -> Space:
     space = Space(base)
-    for index, vector in enumerate(added):
-        space.put(len(base) + index, vector if known[index] else None)
+    space.put(np.arange(len(added)) + base.n, added, known)
     return space
+
+
+def search(space: Space, mask: Mask, ids: Ids, query: NDArray[np.floating], k: int) -> Searched:
+    return space.search(Passing.of(mask, space.n_base), ids, query.astype(np.float32), k)
 
 
 def full_scan(vectors: Floats, ids: Ids, mask: Mask, query: Floats, k: int) -> tuple[list[int], list[float]]:
@@ -25,58 +34,98 @@ def full_scan(vectors: Floats, ids: Ids, mask: Mask, query: Floats, k: int) -> t
 
 @laws
 @given(
-    n_base=st.sampled_from([0, 1, 40, 700]),
+    in_planes=st.booleans(),
+    n_base=st.sampled_from([0, 1, 40, 700, 2500]),
     n_added=st.sampled_from([0, 3, 60]),
     share=st.sampled_from([0.0, 0.02, 0.08, 0.3, 1.0]),
     k=st.sampled_from([0, 1, 7, 50, 2000]),
     levels=st.sampled_from([1, 2, 1000]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_search_equals_a_full_scan(n_base: int, n_added: int, share: float, k: int, levels: int, seed: int) -> None:
+def test_search_equals_a_full_scan(
+    in_planes: bool, n_base: int, n_added: int, share: float, k: int, levels: int, seed: int
+) -> None:
     """`levels` 1 and 2 make nearly all vectors equal, so that nearly everything is a tie."""
     rng = np.random.default_rng(seed)
     vectors = rng.integers(-levels, levels + 1, (n_base + n_added, 6)).astype(np.float32) / np.float32(levels * 3)
     ids = rng.permutation(10 * len(vectors) + 1)[: len(vectors)].astype(np.int64)
     mask, known = rng.random(len(vectors)) < share, rng.random(n_added) < 0.8
     query = rng.standard_normal(6).astype(np.float32)
-    found, scores = space_of(vectors[:n_base], vectors[n_base:], known).search(mask, ids, query, k)
-    expected = full_scan(vectors, ids, mask & np.concatenate((np.ones(n_base, bool), known)), query, k)
-    assert (found.tolist(), scores.tolist()) == expected
+    base = KINDS[in_planes](vectors[:n_base])
+    stored = np.concatenate((base.slice(0, n_base), vectors[n_base:]))
+    searched = search(space_of(base, vectors[n_base:], known), mask, ids, query, k)
+    expected = full_scan(stored, ids, mask & np.concatenate((np.ones(n_base, bool), known)), query, k)
+    assert (searched.ids.tolist(), searched.scores.tolist()) == expected
+    assert ids[searched.rows].tolist() == expected[0]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
-def test_ties_beyond_the_shortlist_go_to_the_smallest_ids(share: float) -> None:
+def test_ties_beyond_the_shortlist_go_to_the_smallest_ids(kind: Callable[[Floats], Vectors], share: float) -> None:
     n = 3000
-    space, mask = Space(np.ones((n, 4), np.float32)), np.arange(n) < n * share
-    found, _ = space.search(mask, np.arange(n, 0, -1), np.ones(4, np.float32), 5)
+    mask = np.arange(n) < n * share
+    searched = search(Space(kind(np.ones((n, 4), np.float32))), mask, np.arange(n, 0, -1), np.ones(4), 5)
     last = n - round(n * share) + 1
-    assert found.tolist() == list(range(last, last + 5))
+    assert searched.ids.tolist() == list(range(last, last + 5))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_vectors_that_are_not_finite_are_refused(bad: float) -> None:
-    vectors = np.ones((3, 2), np.float32)
-    vectors[1, 1] = bad
-    with pytest.raises(ValueError, match="1 vectors hold numbers that are not finite"):
-        Space(vectors)
+def test_ids_may_be_a_function_of_rows() -> None:
+    space = Space(FloatVectors(np.eye(3, dtype=np.float32)))
+    searched = space.search(Passing.of(np.ones(3, bool), 3), lambda rows: 100 - rows, np.arange(3, dtype=np.float32), 2)
+    assert searched.ids.tolist() == [98, 99]
+
+
+def test_a_query_of_zeros_finds_the_smallest_ids() -> None:
+    space = Space(Planes.of(np.random.default_rng(0).standard_normal((500, 4)).astype(np.float32)))
+    searched = search(space, np.ones(500, bool), np.arange(500, 0, -1), np.zeros(4), 3)
+    assert (searched.ids.tolist(), searched.scores.tolist()) == ([1, 2, 3], [0, 0, 0])
 
 
 @pytest.mark.parametrize("query", [np.ones(3), np.array([1, np.nan]), np.ones((1, 2))])
 def test_query_that_does_not_fit_is_refused(query: Floats) -> None:
     with pytest.raises(ValueError, match="2 finite numbers"):
-        Space(np.ones((3, 2), np.float32)).search(np.ones(3, bool), np.arange(3), query, 1)
+        search(Space(FloatVectors(np.ones((3, 2), np.float32))), np.ones(3, bool), np.arange(3), query, 1)
 
 
 def test_replaced_vector_is_the_one_that_is_found() -> None:
-    space = Space(np.zeros((1, 2), np.float32))
-    space.put(1, np.array([5, 0], np.float32))
-    space.put(1, np.array([0, 7], np.float32))
-    _, scores = space.search(np.ones(2, bool), np.arange(2), np.array([1, 1], np.float32), 2)
-    assert scores.tolist() == [7.0, 0.0]
+    space = Space(FloatVectors(np.zeros((1, 2), np.float32)))
+    space.put(np.array([1]), np.array([[5, 0]], np.float32), np.array([True]))
+    space.put(np.array([1]), np.array([[0, 7]], np.float32), np.array([True]))
+    assert search(space, np.ones(2, bool), np.arange(2), np.ones(2), 2).scores.tolist() == [7.0, 0.0]
+
+
+def test_of_a_row_put_twice_at_once_the_last_counts() -> None:
+    space = Space(FloatVectors(np.zeros((0, 1), np.float32)))
+    space.put(np.array([0, 1, 0, 1]), np.arange(4, dtype=np.float32)[:, None], np.array([True, True, True, False]))
+    assert np.array_equal(space.gather(np.array([0, 1]))[:, 0], np.array([2, np.nan]), equal_nan=True)
+
+
+def test_a_vector_taken_away_is_not_found() -> None:
+    space = space_of(FloatVectors(np.zeros((1, 2), np.float32)), np.ones((1, 2), np.float32), np.array([True]))
+    space.put(np.array([1]), np.ones((1, 2), np.float32), np.array([False]))
+    assert search(space, np.ones(2, bool), np.arange(2), np.ones(2), 2).rows.tolist() == [0]
+    assert space.get(1) is None
 
 
 def test_rows_without_a_vector_gather_as_missing() -> None:
-    space = Space(np.ones((1, 2), np.float32))
-    space.put(1, None)
-    gathered = space.gather(np.array([0, 1, 5]))
-    assert np.isnan(gathered).all(axis=1).tolist() == [False, True, True]
+    space = space_of(FloatVectors(np.ones((1, 2), np.float32)), np.ones((1, 2), np.float32), np.array([False]))
+    assert np.isnan(space.gather(np.array([0, 1, 500]))).all(axis=1).tolist() == [False, True, True]
+
+
+def test_a_put_far_beyond_keeps_what_was_there() -> None:
+    space = space_of(Planes.of(np.ones((2, 2), np.float32)), np.full((1, 2), 3, np.float32), np.array([True]))
+    space.put(np.array([9000]), np.full((1, 2), 4, np.float32), np.array([True]))
+    assert space.gather(np.array([1, 2, 9000]))[:, 0].tolist() == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("row", "value", "said"), [(0, 1.0, "do not change"), (2, np.inf, "1 vectors hold numbers")])
+def test_a_put_that_cannot_be_is_refused(row: int, value: float, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Space(FloatVectors(np.ones((1, 2), np.float32))).put(
+            np.array([row]), np.full((1, 2), value, np.float32), np.array([True])
+        )
+
+
+def test_nobody_passing_is_an_empty_answer_that_says_so() -> None:
+    searched = search(Space(Planes.of(np.ones((4, 2), np.float32))), np.zeros(4, bool), np.arange(4), np.ones(2), 3)
+    assert (len(searched.ids), searched.plan.method, searched.plan.n_passing) == (0, "none", 0)
