@@ -5,28 +5,18 @@ a change of profile. A message decides nothing about who may be shown to whom; i
 as it does in training, so that a site of messages alone has its popular people too.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain import Kind, Relations
+from service.domain import Relations
+from service.population import standing
+from service.population.runs import Runs, other_codes, pair_keys
+from service.population.standing import BLOCK, BLOCKED, BLOCKS, LIKED, MESSAGED, PASSED, STANDING, States
 
-LIKED, PASSED, BLOCKED, MESSAGED = 1, 2, 3, 4
-"""What stands between an ordered pair, as the compressed relations hold it. A pair may bear an opinion (one of the first two),
-a block and messages, in this order."""
-
-STANDING: dict[Kind, int] = {
-    Kind.LIKE: LIKED,
-    Kind.PASS: PASSED,
-    Kind.UNMATCH: PASSED,
-    Kind.BLOCK: BLOCKED,
-    Kind.MESSAGE: MESSAGED,
-}
-"""What each kind leaves standing; withdrawals and views leave nothing."""
-
-_OPINIONS = {Kind.LIKE: LIKED, Kind.PASS: PASSED, Kind.UNMATCH: PASSED, Kind.UNLIKE: 0, Kind.UNPASS: 0}
-_BLOCKS = {Kind.BLOCK: True, Kind.UNBLOCK: False}
+__all__ = ["BLOCKED", "LIKED", "MESSAGED", "PASSED", "STANDING", "Counted", "Moved", "RelationMemory", "Side", "compress"]
 
 Ids = NDArray[np.int64]
 
@@ -57,23 +47,6 @@ class Side:
         return np.diff(np.searchsorted(places, self.indptr)).astype(np.int32)
 
 
-@dataclass(slots=True)
-class _Since:
-    """What the feed has brought for one person in one direction: opinion (0: none), block and messages, by the other's id."""
-
-    opinions: dict[int, int] = field(default_factory=dict)
-    blocks: dict[int, bool] = field(default_factory=dict)
-    messaged: set[int] = field(default_factory=set)
-
-    def others(self) -> set[int]:
-        return self.opinions.keys() | self.blocks.keys() | self.messaged
-
-    def forget(self, other: int) -> None:
-        self.opinions.pop(other, None)
-        self.blocks.pop(other, None)
-        self.messaged.discard(other)
-
-
 @dataclass(frozen=True, slots=True)
 class Counted:
     """Whom the counts of a person are made of: standing opinions, and messages without one as likes."""
@@ -84,22 +57,35 @@ class Counted:
     passed_by: frozenset[int]
 
 
-@dataclass(slots=True)
-class _Stands:
-    """All that stands for one person in one direction, by the other's id."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """Ordered pairs that count otherwise than before, each once: `actors` and `targets` int64 (n,), `before` and `after` int8
+    (n,): LIKED, PASSED or 0."""
 
-    opinions: dict[int, int]
-    blocked: set[int]
-    messaged: set[int]
+    actors: Ids
+    targets: Ids
+    before: NDArray[np.int8]
+    after: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stands:
+    """All that stands for one person in one direction: `ids` int64 (n,), each once, and `states` uint8 (n,)."""
+
+    ids: Ids
+    states: States
 
     def bearing(self, opinion: int) -> frozenset[int]:
-        return frozenset(other for other, kind in self.opinions.items() if kind == opinion)
+        return self._those(standing.opinions(self.states) == opinion)
 
     def counted(self, opinion: int) -> frozenset[int]:
-        borne = self.bearing(opinion)
-        if opinion != LIKED:
-            return borne
-        return borne | {other for other in self.messaged if not self.opinions.get(other)}
+        return self._those(standing.counts_as(self.states) == opinion)
+
+    def blocked(self) -> frozenset[int]:
+        return self._those(self.states & BLOCK == BLOCKS)
+
+    def _those(self, mask: NDArray[np.bool_]) -> frozenset[int]:
+        return frozenset(self.ids[mask].tolist())
 
 
 def compress(ids: Ids, owners: Ids, others: Ids, kinds: NDArray[np.int8]) -> Side:
@@ -120,16 +106,26 @@ def compress(ids: Ids, owners: Ids, others: Ids, kinds: NDArray[np.int8]) -> Sid
 
 
 class RelationMemory:
-    """Standing relations of everyone. `ids`: int64 (n,), sorted: the people whom the compressed sides describe, in order."""
+    """Standing relations of everyone. `ids`: int64 (n,), sorted: the people whom the compressed sides describe, in order.
+
+    What came since is kept by codes: the rank of an id among `ids`, and for everybody else the next free number.
+    """
 
     def __init__(self, ids: Ids, given: Side, received: Side) -> None:
+        self.ids = ids
         self.given = given
         self.received = received
-        self._ids = ids
-        self._given: dict[int, _Since] = {}
-        self._received: dict[int, _Since] = {}
-        self._cut: set[int] = set()
-        """Erased since the base was made: what the base says of them is void, also when the id is somebody new's."""
+        self._codes: dict[int, int] = {}
+        self._newer_ids = np.empty(0, np.int64)
+        self._given = Runs()
+        self._received = Runs()
+        # Erased since the base was made, sorted: what the base says of them is void, also when the id is somebody new's.
+        self._cut = np.empty(0, np.int64)
+
+    @property
+    def n_since(self) -> int:
+        """Ordered pairs of whom the feed has brought news, some perhaps twice; each takes 18 bytes, for a while 36."""
+        return len(self._given)
 
     def of(self, person_id: int) -> Relations:
         """How a person stands to others now; empty for an unknown one."""
@@ -139,7 +135,7 @@ class RelationMemory:
             passed=given.bearing(PASSED),
             liked_by=received.bearing(LIKED),
             passed_by=received.bearing(PASSED),
-            blocked=frozenset(given.blocked | received.blocked),
+            blocked=given.blocked() | received.blocked(),
         )
 
     def counted(self, person_id: int) -> Counted:
@@ -147,76 +143,131 @@ class RelationMemory:
         given, received = self._sides(person_id)
         return Counted(given.counted(LIKED), given.counted(PASSED), received.counted(LIKED), received.counted(PASSED))
 
-    def counts_as(self, actor_id: int, target_id: int) -> int:
-        """LIKED, PASSED or 0: as what an ordered pair is counted."""
-        since = self._given.get(actor_id)
-        stood = self._base_kinds(actor_id, target_id)
-        opinion = since.opinions.get(target_id) if since is not None else None
-        if opinion is None:
-            opinion = next((kind for kind in stood if kind in (LIKED, PASSED)), 0)
-        messaged = MESSAGED in stood or (since is not None and target_id in since.messaged)
-        return opinion or (LIKED if messaged else 0)
+    def apply(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> Moved:
+        """Remember events in the order in which they were committed; `kinds` are codes into KINDS, -1 for unknown ones.
 
-    def apply(self, actor_id: int, target_id: int, kind: Kind) -> tuple[int, int]:
-        """Remember one event; gives as what the pair counted before and counts after. Applying it again changes nothing."""
-        before = self.counts_as(actor_id, target_id)
-        given = self._given.setdefault(actor_id, _Since())
-        received = self._received.setdefault(target_id, _Since())
-        if kind in _BLOCKS:
-            given.blocks[target_id] = received.blocks[actor_id] = _BLOCKS[kind]
-        elif kind in _OPINIONS:
-            given.opinions[target_id] = received.opinions[actor_id] = _OPINIONS[kind]
-        elif kind == Kind.MESSAGE:
-            given.messaged.add(target_id)
-            received.messaged.add(actor_id)
-        return before, self.counts_as(actor_id, target_id)
+        Tells which pairs count otherwise after all of them. Applying them again changes nothing. 10,000 take about 5 ms.
+        """
+        said = standing.news(kinds)
+        decides = said > 0
+        if not decides.all():
+            actors, targets, said = actors[decides], targets[decides], said[decides]
+        keys = pair_keys(self._coded(actors), self._coded(targets))
+        order = keys.argsort(kind="stable")
+        keys, said = standing.folded(keys[order], said[order])
+        owners, others = keys >> 32, other_codes(keys)
+        stood = standing.overlaid(self._base_states(owners, others), self._given.find(keys))
+        stands = standing.overlaid(stood, said)
+        fresh = np.flatnonzero(stands != stood)
+        if len(fresh):
+            mirrored = pair_keys(others[fresh], owners[fresh])
+            order = mirrored.argsort()
+            self._given.add(keys[fresh], said[fresh])
+            self._received.add(mirrored[order], said[fresh][order])
+        before, after = standing.counts_as(stood), standing.counts_as(stands)
+        moved = np.flatnonzero(before != after)
+        return Moved(self._decoded(owners[moved]), self._decoded(others[moved]), before[moved], after[moved])
 
     def erase(self, person_id: int) -> Counted:
         """Forget a person on both sides of every pair; gives what was counted until now."""
         stood = self.counted(person_id)
-        for own, other_side in ((self._given, self._received), (self._received, self._given)):
-            since = own.pop(person_id, None)
-            for other in since.others() if since else ():
-                if other in other_side:
-                    other_side[other].forget(person_id)
-        self._cut.add(person_id)
+        code = int(self._coded(np.array([person_id], np.int64))[0])
+        for own, mirror in ((self._given, self._received), (self._received, self._given)):
+            keys, _ = own.of(code)
+            others = other_codes(keys)
+            own.clear(keys)
+            mirror.clear(np.sort(pair_keys(others, np.full(len(others), code))))
+        self._cut = np.union1d(self._cut, [person_id])
         return stood
 
     def _sides(self, person_id: int) -> tuple[_Stands, _Stands]:
-        return self._side(person_id, self.given, self._given), self._side(person_id, self.received, self._received)
+        one = np.array([person_id], np.int64)
+        rank = int(self._ranks(one)[0])
+        code = rank if rank >= 0 else self._codes.get(person_id, -1)
+        in_base = rank >= 0 and not self._is_cut(one)[0]
+        sides = ((self.given, self._given), (self.received, self._received))
+        given, received = (self._side(base.of(rank) if in_base else None, since.of(code)) for base, since in sides)
+        return given, received
 
-    def _side(self, person_id: int, base: Side, overlay: dict[int, _Since]) -> _Stands:
-        opinions: dict[int, int] = {}
-        blocked: set[int] = set()
-        messaged: set[int] = set()
-        row = None if person_id in self._cut else self._base_row(person_id)
-        if row is not None:
-            others, kinds = base.of(row)
-            for other, kind in zip(others.tolist(), kinds.tolist(), strict=True):
-                if other in self._cut:
-                    continue
-                if kind == BLOCKED:
-                    blocked.add(other)
-                elif kind == MESSAGED:
-                    messaged.add(other)
-                else:
-                    opinions[other] = kind
-        since = overlay.get(person_id)
-        if since is not None:
-            opinions.update(since.opinions)
-            blocked.update(other for other, stands in since.blocks.items() if stands)
-            blocked.difference_update(other for other, stands in since.blocks.items() if not stands)
-            messaged |= since.messaged
-        return _Stands(opinions, blocked, messaged)
+    def _side(self, base: tuple[Ids, NDArray[np.int8]] | None, since: tuple[NDArray[np.int64], States]) -> _Stands:
+        keys, said = since
+        ids = self._decoded(other_codes(keys))
+        if base is None:
+            return _Stands(ids, said)
+        others, states = np.asarray(base[0]), standing.states(base[1])
+        if len(self._cut):
+            stay = ~self._is_cut(others)
+            others, states = others[stay], states[stay]
+        if not len(ids):
+            return _Stands(*standing.folded(others, states))
+        everyone = np.concatenate((others, ids))
+        order = everyone.argsort(kind="stable")
+        return _Stands(*standing.folded(everyone[order], np.concatenate((states, said))[order]))
 
-    def _base_kinds(self, actor_id: int, target_id: int) -> list[int]:
-        row = None if actor_id in self._cut or target_id in self._cut else self._base_row(actor_id)
-        if row is None:
-            return []
-        others, kinds = self.given.of(row)
-        place = int(others.searchsorted(target_id))
-        return [int(kind) for kind in kinds[place : int(others.searchsorted(target_id, "right"))]]
+    def _base_states(self, owners: NDArray[np.int64], others: NDArray[np.int64]) -> States:
+        """What the base says of pairs of codes: a bisection in each owner's part, for all pairs at once."""
+        found = np.zeros(len(owners), np.uint8)
+        pairs = np.flatnonzero(owners < len(self.ids))
+        if not len(self.given.ids) or not len(pairs):
+            return found
+        low, stop = self.given.indptr[owners[pairs]], self.given.indptr[owners[pairs] + 1]
+        wanted = self._decoded(others[pairs])
+        last = len(self.given.ids) - 1
+        high = stop.copy()
+        for _ in range(int((stop - low).max()).bit_length()):
+            middle = (low + high) >> 1
+            below = (self.given.ids[np.minimum(middle, last)] < wanted) & (middle < high)
+            low = np.where(below, middle + 1, low)
+            high = np.where(below, high, middle)
+        stood = np.zeros(len(pairs), np.uint8)
+        for place in (low, low + 1, low + 2):  # an opinion, a block and messages
+            here = np.minimum(place, last)
+            of_pair = (place < stop) & (self.given.ids[here] == wanted)
+            stood |= np.where(of_pair, standing.states(self.given.kinds[here]), 0).astype(np.uint8)
+        if len(self._cut):
+            stood[self._is_cut(wanted) | self._is_cut(self.ids[owners[pairs]])] = 0
+        found[pairs] = stood
+        return found
 
-    def _base_row(self, person_id: int) -> int | None:
-        place = int(self._ids.searchsorted(person_id))
-        return place if place < len(self._ids) and self._ids[place] == person_id else None
+    def _ranks(self, ids: Ids) -> NDArray[np.int64]:
+        """The rank of each among the people of the base, -1 for others."""
+        if not len(self.ids):
+            return np.full(len(ids), -1, np.int64)
+        order = ids.argsort()
+        ranks = np.empty(len(ids), np.int64)
+        ranks[order] = self.ids.searchsorted(ids[order])  # in order it takes half the time: neighbours share their way
+        ranks[ranks == len(self.ids)] = 0
+        ranks[self.ids[ranks] != ids] = -1
+        return ranks
+
+    def _coded(self, ids: Ids) -> NDArray[np.int64]:
+        """The code of each; who has none gets one."""
+        codes = self._ranks(ids)
+        newer = np.flatnonzero(codes < 0)
+        if len(newer):
+            wanted = ids[newer]
+            known = np.fromiter(map(self._codes.get, wanted.tolist(), repeat(-1)), np.int64, len(wanted))
+            if (known < 0).any():
+                self._number(np.unique(wanted[known < 0]))
+                known = np.fromiter(map(self._codes.__getitem__, wanted.tolist()), np.int64, len(wanted))
+            codes[newer] = known
+        return codes
+
+    def _number(self, ids: Ids) -> None:
+        start = len(self.ids) + len(self._newer_ids)
+        self._codes.update(zip(ids.tolist(), range(start, start + len(ids)), strict=True))
+        self._newer_ids = np.concatenate((self._newer_ids, ids))
+
+    def _decoded(self, codes: NDArray[np.int64]) -> Ids:
+        newer = codes >= len(self.ids)
+        if not newer.any():
+            return self.ids[codes]
+        ids = np.empty(len(codes), np.int64)
+        ids[~newer] = self.ids[codes[~newer]]
+        ids[newer] = self._newer_ids[codes[newer] - len(self.ids)]
+        return ids
+
+    def _is_cut(self, ids: Ids) -> NDArray[np.bool_]:
+        place = self._cut.searchsorted(ids)
+        place[place == len(self._cut)] = 0
+        return self._cut[place] == ids if len(self._cut) else np.zeros(len(ids), np.bool_)

@@ -1,31 +1,29 @@
 """The memory of relations follows events, forgets the erased on both sides, and never a block."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.domain import Kind, Relations
-from service.population.build import StandingPairs, build
-from service.population.population import Population
-from service.population.relations import BLOCKED, LIKED, MESSAGED, PASSED
-from tests.population_people import person
+from service.population import runs
+from service.population.relations import BLOCKED, LIKED, MESSAGED, PASSED, RelationMemory, compress
+from service.repositories.columns import CODES
 
-PEOPLE = range(1, 6)
-laws = settings(max_examples=200, deadline=None, database=None)
-kinds = st.sampled_from(list(Kind))
-events = st.lists(st.tuples(st.sampled_from(PEOPLE), st.sampled_from(PEOPLE), kinds).filter(lambda e: e[0] != e[1]), max_size=40)
+PEOPLE = range(1, 7)
+IN_BASE = np.array([1, 2, 4, 5], np.int64)
 
+Event = tuple[int, int, Kind]
 
-def population_of(book: "Book") -> Population:
-    rows = [(*pair, standing) for pair, standing in book.opinions.items()] + [(*pair, BLOCKED) for pair in book.blocks]
-    rows += [(*pair, MESSAGED) for pair in book.messages] * 2
-    actors, targets, standing = (np.array([row[index] for row in rows], np.int64) for index in range(3))
-    return build([person(one) for one in PEOPLE], StandingPairs(actors, targets, standing.astype(np.int8)))
-
-
-def happen(population: Population, event: tuple[int, int, Kind]) -> None:
-    actor, target, kind = event
-    population.apply_interactions([actor], [target], [kind])
+laws = settings(max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+events = st.lists(
+    st.tuples(st.sampled_from(PEOPLE), st.sampled_from(PEOPLE), st.sampled_from(list(Kind))).filter(lambda e: e[0] != e[1]),
+    max_size=60,
+)
+batches = st.lists(events, max_size=6)
 
 
 class Book:
@@ -36,23 +34,22 @@ class Book:
         self.blocks: set[tuple[int, int]] = set()
         self.messages: set[tuple[int, int]] = set()
 
-    def apply(self, actor: int, target: int, kind: Kind) -> None:
-        pair = (actor, target)
-        match kind:
-            case Kind.LIKE:
-                self.opinions[pair] = LIKED
-            case Kind.PASS | Kind.UNMATCH:
-                self.opinions[pair] = PASSED
-            case Kind.UNLIKE | Kind.UNPASS:
-                self.opinions.pop(pair, None)
-            case Kind.BLOCK:
-                self.blocks.add(pair)
-            case Kind.UNBLOCK:
-                self.blocks.discard(pair)
-            case Kind.MESSAGE:
-                self.messages.add(pair)
-            case _:
-                return
+    def apply(self, happened: Iterable[Event]) -> None:
+        for actor, target, kind in happened:
+            pair = (actor, target)
+            match kind:
+                case Kind.LIKE:
+                    self.opinions[pair] = LIKED
+                case Kind.PASS | Kind.UNMATCH:
+                    self.opinions[pair] = PASSED
+                case Kind.UNLIKE | Kind.UNPASS:
+                    self.opinions.pop(pair, None)
+                case Kind.BLOCK:
+                    self.blocks.add(pair)
+                case Kind.UNBLOCK:
+                    self.blocks.discard(pair)
+                case Kind.MESSAGE:
+                    self.messages.add(pair)
 
     def relations(self, who: int) -> tuple[set[int], ...]:
         given = {b: kind for (a, b), kind in self.opinions.items() if a == who}
@@ -61,11 +58,9 @@ class Book:
         parts = [{other for other, kind in side.items() if kind == of} for side in (given, received) for of in (LIKED, PASSED)]
         return (*parts, blocked)
 
-    def counts(self, who: int) -> list[int]:
-        """Likes given and received, passes given and received."""
-        liked = {pair for pair, kind in self.opinions.items() if kind == LIKED} | (self.messages - self.opinions.keys())
-        passed = {pair for pair, kind in self.opinions.items() if kind == PASSED}
-        return [sum(pair[side] == who for pair in pairs) for pairs in (liked, passed) for side in (0, 1)]
+    def counted(self, opinion: int) -> set[tuple[int, int]]:
+        pairs = {pair for pair, kind in self.opinions.items() if kind == opinion}
+        return pairs | (self.messages - self.opinions.keys()) if opinion == LIKED else pairs
 
     def forget(self, gone: int) -> None:
         self.opinions = {pair: kind for pair, kind in self.opinions.items() if gone not in pair}
@@ -73,108 +68,167 @@ class Book:
         self.messages = {pair for pair in self.messages if gone not in pair}
 
 
+def memory_of(book: Book, ids: np.ndarray = IN_BASE) -> RelationMemory:
+    rows = [(*pair, standing) for pair, standing in book.opinions.items()] + [(*pair, BLOCKED) for pair in book.blocks]
+    rows += [(*pair, MESSAGED) for pair in book.messages] * 2
+    rows = [row for row in rows if row[0] in ids and row[1] in ids]
+    actors, targets, standing = (np.array([row[index] for row in rows], np.int64) for index in range(3))
+    kinds = standing.astype(np.int8)
+    return RelationMemory(ids, compress(ids, actors, targets, kinds), compress(ids, targets, actors, kinds))
+
+
+def happen(memory: RelationMemory, happened: list[Event], tally: Counter[tuple[int, int, int]] | None = None) -> None:
+    actors, targets = (np.array([event[index] for event in happened], np.int64) for index in range(2))
+    moved = memory.apply(actors, targets, np.array([CODES[event[2]] for event in happened], np.int8))
+    if tally is None:
+        return
+    for actor, target, before, after in zip(moved.actors, moved.targets, moved.before, moved.after, strict=True):
+        tally[actor, target, before] -= 1
+        tally[actor, target, after] += 1
+
+
 def parts(relations: Relations) -> tuple[frozenset[int], ...]:
     return (relations.liked, relations.passed, relations.liked_by, relations.passed_by, relations.blocked)
 
 
-def assert_same(population: Population, book: Book, people: range = PEOPLE) -> None:
-    for who in people:
-        assert parts(population.relations(who)) == book.relations(who)
-        row = population.row(who)
-        names = ("n_likes_given", "n_likes_received", "n_passes_given", "n_passes_received")
-        assert [int(population.columns[name][row]) for name in names] == book.counts(who)
+def assert_same(memory: RelationMemory, book: Book) -> None:
+    likes, passes = book.counted(LIKED), book.counted(PASSED)
+    for who in PEOPLE:
+        assert parts(memory.of(who)) == book.relations(who)
+        counted = memory.counted(who)
+        assert counted.liked == {b for a, b in likes if a == who}
+        assert counted.liked_by == {a for a, b in likes if b == who}
+        assert counted.passed == {b for a, b in passes if a == who}
+        assert counted.passed_by == {a for a, b in passes if b == who}
+
+
+def within_base(happened: list[Event]) -> list[Event]:
+    return [event for event in happened if event[0] in IN_BASE and event[1] in IN_BASE]
+
+
+@pytest.fixture(params=["merged at once", "merged by pieces"], autouse=True)
+def merging(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With pieces of two entries a handful of events goes through all that a million go through."""
+    if request.param == "merged by pieces":
+        monkeypatch.setattr(runs, "_SMALL", 0)
+        monkeypatch.setattr(runs, "_AT_ONCE", 2)
+        monkeypatch.setattr(runs, "_STEPS", 1)
 
 
 @laws
-@given(before=events, after=events)
+@given(before=events, after=batches)
 def test_relations_and_counts_follow_events_on_top_of_a_base(
-    before: list[tuple[int, int, Kind]], after: list[tuple[int, int, Kind]]
+    merging: None, before: list[Event], after: list[list[Event]]
 ) -> None:
     book = Book()
-    for event in before:
-        book.apply(*event)
-    population = population_of(book)
-    assert_same(population, book)
-    for event in after:
-        book.apply(*event)
-        happen(population, event)
-    assert_same(population, book)
+    book.apply(within_base(before))
+    memory = memory_of(book)
+    counts = Counter({(*pair, opinion): 1 for opinion in (LIKED, PASSED) for pair in book.counted(opinion)})
+    assert_same(memory, book)
+    for happened in after:
+        book.apply(happened)
+        happen(memory, happened, counts)
+        assert_same(memory, book)
+    standing = {key: n for key, n in counts.items() if n and key[2]}
+    assert standing == {(*pair, opinion): 1 for opinion in (LIKED, PASSED) for pair in book.counted(opinion)}
 
 
 @laws
-@given(after=events)
-def test_applying_events_again_in_order_changes_nothing(after: list[tuple[int, int, Kind]]) -> None:
-    once, twice, book = population_of(Book()), population_of(Book()), Book()
-    for event in after:
-        book.apply(*event)
-        happen(once, event)
-    for event in after + after:
-        happen(twice, event)
-    assert_same(once, book)
-    assert_same(twice, book)
+@given(happened=events)
+def test_a_batch_comes_to_the_same_as_its_events_one_by_one(merging: None, happened: list[Event]) -> None:
+    together, alone = memory_of(Book()), memory_of(Book())
+    both: tuple[Counter[tuple[int, int, int]], ...] = (Counter(), Counter())
+    happen(together, happened, both[0])
+    for event in happened:
+        happen(alone, [event], both[1])
+    assert {key: n for key, n in both[0].items() if n and key[2]} == {key: n for key, n in both[1].items() if n and key[2]}
+    for who in PEOPLE:
+        assert parts(together.of(who)) == parts(alone.of(who))
 
 
 @laws
-@given(before=events, after=events, gone=st.sampled_from(PEOPLE), later=events)
+@given(after=batches)
+def test_applying_events_again_in_order_changes_nothing(merging: None, after: list[list[Event]]) -> None:
+    memory, book = memory_of(Book()), Book()
+    for happened in after + after:
+        book.apply(happened)
+        happen(memory, happened)
+    assert_same(memory, book)
+    book_once = Book()
+    for happened in after:
+        book_once.apply(happened)
+    assert_same(memory, book_once)
+
+
+@laws
+@given(before=events, after=batches, gone=st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3), later=batches)
 def test_erased_person_leaves_nothing_behind(
-    before: list[tuple[int, int, Kind]], after: list[tuple[int, int, Kind]], gone: int, later: list[tuple[int, int, Kind]]
+    merging: None, before: list[Event], after: list[list[Event]], gone: list[int], later: list[list[Event]]
 ) -> None:
     book = Book()
-    for event in before:
-        book.apply(*event)
-    population = population_of(book)
-    for event in after:
-        book.apply(*event)
-        happen(population, event)
-    population.erase([gone])
-    book.forget(gone)
-    population.apply_profiles([person(gone, name="somebody new", incarnation=2)])
-    assert_same(population, book)
-    for event in later:
-        book.apply(*event)
-        happen(population, event)
-    assert_same(population, book)
+    book.apply(within_base(before))
+    memory = memory_of(book)
+    for happened in after:
+        book.apply(happened)
+        happen(memory, happened)
+    for person_id in gone:
+        stood = memory.erase(person_id)
+        assert stood.liked_by == {a for a, b in book.counted(LIKED) if b == person_id}
+        book.forget(person_id)
+    assert_same(memory, book)
+    for happened in later:
+        book.apply(happened)
+        happen(memory, happened)
+        assert_same(memory, book)
 
 
 def test_message_counts_as_a_like_until_an_opinion_stands_and_hides_nobody() -> None:
-    population = population_of(Book())
-    counts = []
+    memory, counted = memory_of(Book()), []
     for kind in (Kind.MESSAGE, Kind.MESSAGE, Kind.LIKE, Kind.PASS, Kind.UNPASS):
-        happen(population, (1, 2, kind))
-        counts.append([int(population.columns[name][1]) for name in ("n_likes_received", "n_passes_received")])
-    assert counts == [[1, 0], [1, 0], [1, 0], [0, 1], [1, 0]]
-    assert parts(population.relations(2)) == parts(population.relations(1)) == parts(Relations())
+        happen(memory, [(1, 2, kind)])
+        counted.append((memory.counted(2).liked_by, memory.counted(2).passed_by))
+    one, nobody = frozenset({1}), frozenset[int]()
+    assert counted == [(one, nobody), (one, nobody), (one, nobody), (nobody, one), (one, nobody)]
+    assert parts(memory.of(2)) == parts(memory.of(1)) == parts(Relations())
 
 
 def test_a_hundred_messages_of_a_pair_are_held_once() -> None:
     actors, targets = np.full(100, 1), np.full(100, 2)
-    population = build([person(1), person(2)], StandingPairs(actors, targets, np.full(100, MESSAGED, np.int8)))
-    assert len(population.memory.given.ids) == len(population.memory.received.ids) == 1
+    memory = memory_of(Book())
+    assert len(compress(IN_BASE, actors, targets, np.full(100, MESSAGED, np.int8)).ids) == 1
+    happen(memory, [(1, 2, Kind.MESSAGE)] * 100)
+    happen(memory, [(1, 2, Kind.MESSAGE)] * 100)
+    assert memory.n_since == 1
 
 
-def test_somebody_not_known_yet_brings_the_messages_along() -> None:
-    population = build([person(1)])
-    population.apply_interactions([2, 1], [1, 2], [Kind.MESSAGE, Kind.MESSAGE])
-    population.apply_profiles([person(2)])
-    assert [population.columns[name][population.row(2)] for name in ("n_likes_given", "n_likes_received")] == [1, 1]
-
-
-def test_message_to_somebody_new_under_an_erased_id_counts_anew() -> None:
-    population = population_of(Book())
-    happen(population, (1, 2, Kind.MESSAGE))
-    population.erase([2])
-    population.apply_profiles([person(2, incarnation=2)])
-    happen(population, (1, 2, Kind.MESSAGE))
-    assert population.columns["n_likes_received"][population.row(2)] == 1
+def test_views_and_kinds_of_a_newer_version_decide_nothing() -> None:
+    memory = memory_of(Book())
+    moved = memory.apply(np.array([1, 1]), np.array([2, 2]), np.array([CODES[Kind.VIEW], -1], np.int8))
+    assert (len(moved.actors), memory.n_since) == (0, 0)
+    assert parts(memory.of(1)) == parts(Relations())
 
 
 def test_unknown_person_stands_to_nobody() -> None:
-    assert parts(build([]).relations(9)) == parts(Relations())
+    assert parts(memory_of(Book(), np.empty(0, np.int64)).of(9)) == parts(Relations())
 
 
 def test_block_of_somebody_not_known_yet_is_remembered() -> None:
-    population = build([person(1)])
-    population.apply_interactions([2], [1], [Kind.BLOCK])
-    population.apply_profiles([person(2)])
-    assert population.relations(1).blocked == {2}
-    assert population.relations(2).blocked == {1}
+    memory = memory_of(Book(), np.array([1]))
+    happen(memory, [(2**62, 1, Kind.BLOCK)])
+    assert memory.of(1).blocked == {2**62}
+    assert memory.of(2**62).blocked == {1}
+
+
+def test_a_million_entries_are_a_few_runs_and_none_is_lost(merging: None) -> None:
+    draw = np.random.default_rng(1)
+    store = runs.Runs()
+    said: dict[int, int] = {}
+    for step in range(1, 120):
+        keys = np.unique(draw.integers(0, 40_000, 300 if step % 7 else 3_000))
+        states = np.full(len(keys), 1 + step % 3, np.uint8)
+        store.add(keys, states)
+        said.update(zip(keys.tolist(), states.tolist(), strict=True))
+    known = np.array(sorted(said))
+    assert store.find(known).tolist() == [said[key] for key in known.tolist()]
+    assert store.n_runs < 40
+    assert len(store) < 3 * len(said)
