@@ -160,6 +160,7 @@ def _injected(
         impressions=impressions,
         performance=performance,
         limiter=Limiter(settings.max_in_flight, settings.max_queued, deadline_s),
+        door=origin.door,
     )
     policy = Policy(
         deadline_s=deadline_s,

@@ -54,12 +54,25 @@ class FakePeople:
         self._incarnations = incarnations or {}
         self.n_eligible = len(self._ids)
         self.liked_by = np.empty(0, np.int64)
+        self.is_prepared = True
+
+    def prepare(self) -> None:
+        """It is known from the start."""
+
+    def searches(self) -> dict[str, str | int | float]:
+        return {}
 
     def search(self, space: str, query: Floats, k: int) -> Found:
         return Found(self._ids[::-1][:k], np.linspace(1, 0, min(k, self.n_eligible), dtype=np.float32))
 
     def viewer_vector(self, space: str) -> Floats | None:
         return None
+
+    def draw(self, k: int, seed: int) -> Ids:
+        return np.random.default_rng(seed).choice(self._ids, min(k, self.n_eligible), replace=False)
+
+    def newest(self, k: int, since_s: float, seed: int) -> tuple[Ids, NDArray[np.float64]]:
+        return self._ids[:k], np.full(min(k, self.n_eligible), since_s)
 
     def eligible_ids(self) -> Ids:
         return self._ids
@@ -267,6 +280,7 @@ class World:
             impressions=self.impressions,
             performance=self.performance,
             limiter=self.limiter,
+            door=self.door,
             now=self.clock.now,
         )
         return Orchestrator(

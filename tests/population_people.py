@@ -36,7 +36,7 @@ def tastes(profiles: list[Profile], seed: int = 0) -> Tastes:
     """Random tastes of four factors, and content as an encoder of random weights sees it, for people by ascending id."""
     made = encoder(seed=seed)
     mutual = np.random.default_rng(seed).standard_normal((len(profiles), 8)).astype(np.float32)
-    return Tastes(mutual, made.encode_many(sorted(profiles, key=lambda one: one.id)), made)
+    return Tastes.of(mutual, made.encode_many(sorted(profiles, key=lambda one: one.id)), made)
 
 
 genders = st.sampled_from([None, "Woman", "woman", "man", "STRASSE", "straße", "x"])

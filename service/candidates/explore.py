@@ -13,9 +13,5 @@ class Explore:
     version = "1"
 
     def find(self, people: People, query: SourceQuery) -> Found:
-        if not people.n_eligible or query.k <= 0:
-            return Found(np.empty(0, np.int64), np.empty(0, np.float32))
-        n_drawn = min(query.k, people.n_eligible)
-        ids = np.sort(people.eligible_ids(), kind="stable")  # rows differ between replicas; the draw of a seed must not
-        drawn = np.random.default_rng(query.seed).choice(ids, n_drawn, replace=False)
-        return Found(drawn, np.full(n_drawn, n_drawn / people.n_eligible, np.float32))
+        ids = people.draw(query.k, query.seed)
+        return Found(ids, np.full(len(ids), len(ids) / max(1, people.n_eligible), np.float32))

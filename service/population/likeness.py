@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from service.domain import Profile
 from service.features.assemble import Floats, assemble
-from service.population.mask import Mask
-from service.population.tastes import Tastes
+from service.population import bits
+from service.population.columns import Columns
+from service.population.tastes import SPACES, Tastes
+from service.population.vectors import Passing
 from service.population.viewer import candidate_columns, viewer_view
 
 if TYPE_CHECKING:
@@ -27,20 +29,22 @@ def most_alike(population: "Population", person: Profile, hidden: frozenset[int]
     The mean of two cosines, of content and of tastes, negative ones taken as 0. Without vectors: the mean of what is known of
     shared interests (Jaccard), closeness in age (exp(-years / 10)) and a shared location.
     """
-    mask = population.columns["shown"].copy()
-    out = np.fromiter((*hidden, person.id), np.int64, len(hidden) + 1)
-    rows = population.rows(out)
-    mask[rows[rows >= 0]] = False
+    columns = population.columns
+    shown = Passing(population.shown.copy(), 0, columns.added("shown").copy())
+    rows = population.rows(np.fromiter((*hidden, person.id), np.int64, len(hidden) + 1))
+    bits.clear(shown.base, rows[(rows >= 0) & (rows < columns.n_base)])
+    shown.overlay[rows[rows >= columns.n_base] - columns.n_base] = False
+    passing = Passing(shown.base, bits.count(shown.base), shown.overlay)
     tastes = population.tastes
     if tastes is None:
-        ids = population.columns["id"][mask]
+        ids = columns.take("id", _some(columns, passing))
         scores = _by_attributes(population, person, ids)
     else:
         row = population.row(person.id)
         same = row is not None and population.profile(person.id) == person
         mutual, content = tastes.of_profile(person, row, same)
-        near = _near(population, tastes, mask, (mutual, content), k)
-        ids = population.columns["id"][near]
+        near = _near(columns, tastes, passing, (mutual, content), k)
+        ids = columns.take("id", near)
         theirs = tastes.gather(near)
         scores = np.asarray((_cosines(theirs[0], mutual) + _cosines(theirs[1], content)) / 2, np.float32)
     order = np.lexsort((ids, -scores))[: max(0, k)]
@@ -48,18 +52,22 @@ def most_alike(population: "Population", person: Profile, hidden: frozenset[int]
 
 
 def _near(
-    population: "Population", tastes: Tastes, mask: Mask, vectors: tuple[Floats | None, Floats | None], k: int
+    columns: Columns, tastes: Tastes, passing: Passing, vectors: tuple[Floats | None, Floats | None], k: int
 ) -> NDArray[np.int64]:
     """Rows worth comparing: all of them while they are few, else the best of either space."""
-    if np.count_nonzero(mask) <= _SCORE_ALL:
-        return np.flatnonzero(mask)
-    ids = population.columns["id"]
+    if passing.n_base + len(passing.overlay) <= _SCORE_ALL:
+        return _some(columns, passing)
     found = [
-        tastes.spaces[name].search(mask, ids, vector, 4 * k + 100)[0]
-        for name, vector in zip(("mutual", "content"), vectors, strict=True)
+        tastes.spaces[name].search(passing, lambda rows: columns.take("id", rows), vector, 4 * k + 100).rows
+        for name, vector in zip(SPACES, vectors, strict=True)
         if vector is not None
     ]
-    return population.rows(np.unique(np.concatenate(found))) if found else np.flatnonzero(mask)[: 4 * k]
+    return np.unique(np.concatenate(found)) if found else _some(columns, passing)[: 4 * k]
+
+
+def _some(columns: Columns, passing: Passing) -> NDArray[np.int64]:
+    """Rows of all who pass, in no order that means anything; of a great many, the first."""
+    return np.concatenate((bits.rows_of(passing.base), np.flatnonzero(passing.overlay) + columns.n_base))[:_SCORE_ALL]
 
 
 def _cosines(vectors: Floats, own: Floats | None) -> Floats:

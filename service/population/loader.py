@@ -125,4 +125,4 @@ def carried_tastes(known: Population, tastes: Tastes, profiles: list[Profile]) -
         for target, vector in zip((mutual, content), vectors, strict=True):
             if vector is not None:
                 target[index] = vector
-    return Tastes(mutual, content, tastes.encoder)
+    return Tastes.of(mutual, content, tastes.encoder, tastes.fold_in)

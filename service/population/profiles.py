@@ -29,11 +29,23 @@ class ProfileBytes:
         np.cumsum([len(part) for part in parts], out=offsets[1:])
         return cls(offsets, b"".join(parts))
 
+    def ordered(self, order: NDArray[np.int64]) -> "ProfileBytes":
+        """The same profiles in another order."""
+        data = self.data
+        starts, ends = self.offsets[:-1][order], self.offsets[1:][order]
+        offsets = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        return ProfileBytes(offsets, b"".join(data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def get(self, row: int) -> Profile:
-        return _decoder.decode(self.data[int(self.offsets[row]) : int(self.offsets[row + 1])])
+        return decode(self.data[int(self.offsets[row]) : int(self.offsets[row + 1])])
+
+
+def decode(data: bytes | memoryview) -> Profile:
+    return _decoder.decode(data)
 
 
 def encode(profile: Profile) -> bytes:

@@ -1,17 +1,22 @@
 """The vectors of a population: what people like, how they are liked, what their profiles say; and how newcomers get theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain import Profile
+from service.domain import Profile, Relations
 from service.features.content import ContentEncoder
-from service.population.vectors import Rows, Space
+from service.population.foldin import FoldIn
+from service.population.planes import FloatVectors
+from service.population.vectors import Space
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Rows = NDArray[np.int64]
+RowsOf = Callable[[Ids], Rows]
 
 SPACES = ("mutual", "content")
 
@@ -28,34 +33,65 @@ class Placed:
 class Tastes:
     """Both spaces. A person's item in `mutual` is (q, p); a viewer asks with (p, q).
 
-    `mutual`: float32 (n, 2f), `content`: float32 (n, c) of unit length, rows as in the population's base. Without an encoder
-    a newcomer has no vectors, and who changes keeps the old ones. Raises ValueError when they do not fit each other.
+    Rows as in the population's base. Without an encoder a newcomer has no vectors, and who changes keeps the old ones; without
+    `fold_in` nobody learns from likes until the next bundle. Raises ValueError when they do not fit each other.
     """
 
-    def __init__(self, mutual: NDArray[Any], content: NDArray[Any], encoder: ContentEncoder | None) -> None:
-        if mutual.ndim != 2 or content.ndim != 2 or len(mutual) != len(content) or mutual.shape[1] % 2:
-            raise ValueError(f"vectors of shapes {mutual.shape} and {content.shape} do not fit each other")
-        self.n_factors = mutual.shape[1] // 2
-        if encoder and (encoder.n_factors, encoder.n_content) != (self.n_factors, content.shape[1]):
+    def __init__(self, mutual: Space, content: Space, encoder: ContentEncoder | None, fold_in: FoldIn | None = None) -> None:
+        if mutual.n_base != content.n_base or mutual.n_dims % 2:
+            shapes = (mutual.n_base, mutual.n_dims), (content.n_base, content.n_dims)
+            raise ValueError(f"vectors of shapes {shapes[0]} and {shapes[1]} do not fit each other")
+        self.n_factors = mutual.n_dims // 2
+        if encoder and (encoder.n_factors, encoder.n_content) != (self.n_factors, content.n_dims):
             raise ValueError("the content encoder makes vectors of other lengths than the bundle's")
+        if fold_in and fold_in.n_factors != self.n_factors:
+            raise ValueError(f"the fold-in is for {fold_in.n_factors} factors, and there are {self.n_factors}")
         self.encoder = encoder
-        self.spaces = {"mutual": Space(mutual), "content": Space(content)}
+        self.fold_in = fold_in
+        self.spaces = {"mutual": mutual, "content": content}
+
+    @classmethod
+    def of(
+        cls, mutual: NDArray[Any], content: NDArray[Any], encoder: ContentEncoder | None, fold_in: FoldIn | None = None
+    ) -> "Tastes":
+        """From plain vectors: `mutual` float32 (n, 2f), `content` float32 (n, c) of unit length."""
+        if mutual.ndim != 2 or content.ndim != 2:
+            raise ValueError(f"vectors of shapes {mutual.shape} and {content.shape} do not fit each other")
+        return cls(Space(FloatVectors(mutual)), Space(FloatVectors(content)), encoder, fold_in)
 
     def put(self, placed: Sequence[Placed]) -> None:
         """Vectors for appended rows: content from profiles as they are now; tastes kept, or predicted for newcomers.
 
         Encoding 25 profiles at once takes a quarter of the time that one by one takes.
         """
-        contents = None if self.encoder is None else self.encoder.encode_many([each.profile for each in placed])
-        for index, each in enumerate(placed):
-            mutual, content = (
-                (None, None) if each.previous is None else (space.get(each.previous) for space in self.spaces.values())
-            )
-            if self.encoder is not None and contents is not None:
-                content = contents[index]
-                mutual = self._predicted(self.encoder, content) if mutual is None else mutual
-            self.spaces["mutual"].put(each.row, mutual)
-            self.spaces["content"].put(each.row, content)
+        rows = np.array([each.row for each in placed], np.int64)
+        previous = np.array([-1 if each.previous is None else each.previous for each in placed], np.int64)
+        mutual, content = (self._kept(space, previous) for space in self.spaces.values())
+        if self.encoder is not None:
+            content = self.encoder.encode_many([each.profile for each in placed])
+            new = np.isnan(mutual[:, 0])
+            mutual[new] = self._predicted(self.encoder, content[new])
+        for space, vectors in zip(self.spaces.values(), (mutual, content), strict=True):
+            space.put(rows, vectors, ~np.isnan(vectors[:, 0]))
+
+    def learn(self, row: int, relations: Relations, rows_of: RowsOf) -> None:
+        """The taste of one appended row anew, from likes given and received. Nothing without fold-in or content."""
+        content = self.spaces["content"].get(row)
+        if content is not None:
+            learnt = self.learnt(content, relations, rows_of)
+            if learnt is not None:
+                self.spaces["mutual"].put(np.array([row]), learnt[None], np.ones(1, np.bool_))
+
+    def learnt(self, content: Floats, relations: Relations, rows_of: RowsOf) -> Floats | None:
+        """The `mutual` item of somebody with this content and these relations; None when that cannot be told."""
+        if self.fold_in is None or self.encoder is None:
+            return None
+        prior_p, prior_q = self.encoder.cold_vectors(content)
+        liked, passed, liked_by, passed_by = (
+            self._items(ids, rows_of) for ids in (relations.liked, relations.passed, relations.liked_by, relations.passed_by)
+        )
+        p = self.fold_in.p(self.q(liked), self.q(passed), prior_p)
+        return np.concatenate((self.fold_in.q(self.p(liked_by), self.p(passed_by), prior_q), p))
 
     def p(self, mutual: Floats) -> Floats:
         """The part of `mutual` items that says what they like, float32 (..., f)."""
@@ -83,6 +119,18 @@ class Tastes:
             mutual = self._predicted(self.encoder, content)
         return mutual, content
 
+    def _items(self, ids: frozenset[int], rows_of: RowsOf) -> Floats:
+        """Vectors of those of `ids` who have one, in the order of ids, so that sums are the same wherever they are made."""
+        some = np.array(sorted(ids), np.int64)
+        rows = rows_of(some)
+        found = self.spaces["mutual"].gather(rows[rows >= 0])
+        return found[~np.isnan(found[:, 0])]
+
+    def _kept(self, space: Space, previous: Rows) -> Floats:
+        kept = np.full((len(previous), space.n_dims), np.nan, np.float32)
+        kept[previous >= 0] = space.gather(previous[previous >= 0])
+        return kept
+
     def _predicted(self, encoder: ContentEncoder, content: Floats) -> Floats:
         p, q = encoder.cold_vectors(content)
-        return np.concatenate((q, p))
+        return np.concatenate((q, p), axis=-1)

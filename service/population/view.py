@@ -1,8 +1,10 @@
-"""Everyone eligible for one request, as candidate sources see them."""
+"""The eligible people of one request, as candidate sources see them: the contract's `People`."""
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import numpy as np
 from amity_rankers.contract import Found
 from numpy.typing import NDArray
@@ -10,14 +12,20 @@ from numpy.typing import NDArray
 from service.domain import Filters, Profile, Relations
 from service.features.assemble import Floats, ViewerView, assemble
 from service.features.geography import km_of_squared_chords, squared_chords
-from service.population.mask import Mask, eligible_mask
+from service.population import bits
+from service.population.drawing import distinct_ranks, newest_rows
+from service.population.planner import Plan
 from service.population.tastes import SPACES
+from service.population.vectors import Passing
 from service.population.viewer import candidate_columns, viewer_view
+from service.telemetry import SEARCHES
 
 if TYPE_CHECKING:
     from service.population.population import Population
 
 Ids = NDArray[np.int64]
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _OWN_PROFILE_WEIGHT = 5
 """In the content query the viewer's own profile weighs as much as five liked people: it leads while likes are few."""
@@ -46,21 +54,31 @@ class Asking(Protocol):
 
 
 class PeopleView:
-    """The contract's `People`, and what the service itself asks. Made on the event loop, read in threads."""
+    """The contract's `People`, and what the service itself asks. Made on the event loop, read in threads, where the first who
+    needs the mask makes it, once for all sources, unless `prepare` has."""
 
     def __init__(self, population: "Population", asking: Asking) -> None:
         self.viewer_id = asking.viewer.id
+        self._plans: dict[str, Plan] = {}
         self._population = population
         self._asking = asking
         self._columns = population.columns.at_present()
-        self._mask: Mask = eligible_mask(self._columns, population.words, asking.viewer, asking.filters, asking.now_s)
-        relations = asking.relations
-        out = relations.hidden() | asking.without
-        if asking.exclude_seen:
-            out |= relations.seen()
-        rows = self._rows(out)
-        self._mask[rows[rows >= 0]] = False
-        self.n_eligible = int(np.count_nonzero(self._mask))
+        self._lock = threading.Lock()
+        self._found: Passing | None = None
+
+    @property
+    def is_prepared(self) -> bool:
+        return self._found is not None
+
+    def prepare(self) -> None:
+        """Find who is eligible, unless it has been done."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._eligible()
+
+    @property
+    def n_eligible(self) -> int:
+        return self._passing.n_base + int(np.count_nonzero(self._passing.overlay))
 
     @cached_property
     def liked_by(self) -> Ids:
@@ -72,17 +90,20 @@ class PeopleView:
     def contains(self, ids: Ids) -> Mask:
         """Which of `ids` are eligible, bool (n,)."""
         rows = self._population.rows(ids)
+        there = np.zeros(len(rows), np.bool_)
+        in_base = (rows >= 0) & (rows < self._columns.n_base)
+        there[in_base] = bits.test(self._passing.base, rows[in_base])
         # Who has changed since this view was made has a row beyond it, and is left to the next request.
-        there = (rows >= 0) & (rows < len(self._mask))
-        there[there] = self._mask[rows[there]]
+        added = (rows >= self._columns.n_base) & (rows < self._columns.n)
+        there[added] = self._passing.overlay[rows[added] - self._columns.n_base]
         return there
 
     def incarnations(self, ids: Ids) -> NDArray[np.int32]:
         """Which person each of `ids` stood for when this view was made, int32 (n,); 0 for who is gone or has changed since."""
         rows = self._population.rows(ids)
-        there = (rows >= 0) & (rows < len(self._mask))
+        there = (rows >= 0) & (rows < self._columns.n)
         found = np.zeros(len(ids), np.int32)
-        found[there] = self._columns["incarnation"][rows[there]]
+        found[there] = self._columns.take("incarnation", rows[there])
         return found
 
     def search(self, space: str, query: Floats, k: int) -> Found:
@@ -95,7 +116,18 @@ class PeopleView:
         tastes = self._population.tastes
         if tastes is None:
             return Found(np.empty(0, np.int64), np.empty(0, np.float32))
-        return Found(*tastes.spaces[space].search(self._mask, self._columns["id"], query, k))
+        found = tastes.spaces[space].search(self._passing, self._ids_of, query, k)
+        self._plans[space] = found.plan
+        SEARCHES.labels(space, found.plan.method).inc()
+        return Found(found.ids, found.scores)
+
+    def searches(self) -> dict[str, str | int | float]:
+        """How each space was searched last, as attributes of a span: the plan's choice and its estimates."""
+        return {
+            f"amity.search.{space}.{name}": value
+            for space, plan in self._plans.items()
+            for name, value in msgspec.structs.asdict(plan).items()
+        }
 
     def viewer_vector(self, space: str) -> Floats | None:
         """What the viewer asks a space, float32 (d,); None without vectors, or while nothing is known about the viewer.
@@ -112,40 +144,75 @@ class PeopleView:
             return None
         return np.concatenate((viewer.p, viewer.q))
 
+    def draw(self, k: int, seed: int) -> Ids:
+        """k of the eligible ids, all if they are fewer, drawn by `seed`, each with the same probability, in random order."""
+        base, added = self._passing.base, np.flatnonzero(self._passing.overlay) + self._columns.n_base
+        added = added[np.argsort(self._columns.take("id", added))]  # replicas append in orders of their own
+        ranks = distinct_ranks(self.n_eligible, k, seed)
+        rows = np.empty(len(ranks), np.int64)
+        in_base = ranks < self._passing.n_base
+        rows[in_base] = bits.nth(base, ranks[in_base])
+        rows[~in_base] = added[ranks[~in_base] - self._passing.n_base]
+        return self._ids_of(rows)
+
+    def newest(self, k: int, since_s: float, seed: int) -> tuple[Ids, NDArray[np.float64]]:
+        """The k eligible people who joined last, and not before `since_s`, newest first, ties by lot; and when they joined."""
+        rows = newest_rows(self._columns, self._population.newest, self._passing, (k, since_s, seed))
+        return self._ids_of(rows), self._columns.take("created_at_s", rows)
+
     def eligible_ids(self) -> Ids:
         """All eligible ids, int64 (n_eligible,)."""
-        return np.asarray(self._columns["id"][self._eligible_rows], np.int64)
+        return self._ids_of(self._eligible_rows)
 
     def column(self, name: str) -> NDArray[Any]:
         """A column aligned with `eligible_ids()`. Raises ValueError for one that the contract does not name."""
         if name == "distance_km":
-            squared = squared_chords(self._columns["place"][self._eligible_rows], self._viewer.place)
+            squared = squared_chords(self._columns.take("place", self._eligible_rows), self._viewer.place)
             return km_of_squared_chords(squared).astype(np.float32)
         if name not in _PLAIN_COLUMNS:
             raise ValueError(f"no column named {name!r}; there are {', '.join(_PLAIN_COLUMNS)}, distance_km")
-        return np.asarray(self._columns[name][self._eligible_rows])
+        return self._columns.take(name, self._eligible_rows)
 
     def features(self, ids: Ids, names: tuple[str, ...]) -> Floats:
         """The features of people, float32 (len(ids), len(names)); raises ValueError for a name that is no feature."""
         people = candidate_columns(self._population, ids, self._asking.relations.liked_by)
         return assemble(self._viewer, people, names)
 
-    @cached_property
-    def _viewer(self) -> ViewerView:
-        return viewer_view(self._population, self._asking.viewer, self._asking.now_s)
+    @property
+    def _passing(self) -> Passing:
+        self.prepare()
+        assert self._found is not None
+        return self._found
+
+    def _eligible(self) -> Passing:
+        asking = self._asking
+        found = self._population.passing(self._columns, asking.viewer, asking.filters, asking.now_s)
+        out = asking.relations.hidden() | asking.without
+        if asking.exclude_seen:
+            out |= asking.relations.seen()
+        rows = self._population.rows(np.fromiter(out, np.int64, len(out)))
+        bits.clear(found.base, rows[(rows >= 0) & (rows < self._columns.n_base)])
+        found.overlay[rows[(rows >= self._columns.n_base) & (rows < self._columns.n)] - self._columns.n_base] = False
+        return Passing(found.base, bits.count(found.base), found.overlay)
 
     @cached_property
-    def _eligible_rows(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self._mask)
+    def _viewer(self) -> ViewerView:
+        return viewer_view(self._population, self._asking.viewer, self._asking.now_s, self._asking.relations)
+
+    @cached_property
+    def _eligible_rows(self) -> Rows:
+        base, added = bits.rows_of(self._passing.base), np.flatnonzero(self._passing.overlay)
+        return np.concatenate((base, added + self._columns.n_base))
+
+    def _ids_of(self, rows: Rows) -> Ids:
+        return np.asarray(self._columns.take("id", rows), np.int64)
 
     def _content_query(self, own: Floats) -> Floats | None:
         tastes = self._population.tastes
         total = own * _OWN_PROFILE_WEIGHT
-        liked = self._rows(frozenset(sorted(self._asking.relations.liked)[:_MAX_LIKED]))
+        some = sorted(self._asking.relations.liked)[:_MAX_LIKED]
+        liked = self._population.rows(np.array(some, np.int64))
         if tastes is not None and (liked >= 0).any():
             total = total + np.nan_to_num(tastes.spaces["content"].gather(liked[liked >= 0])).sum(axis=0)
         norm = float(np.linalg.norm(total))
         return (total / norm).astype(np.float32) if norm > 1e-9 else None
-
-    def _rows(self, ids: frozenset[int]) -> NDArray[np.int64]:
-        return self._population.rows(np.fromiter(ids, np.int64, len(ids)))

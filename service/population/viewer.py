@@ -1,15 +1,16 @@
 """From a population's rows to the plain inputs of `assemble`."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain import Profile
-from service.features.assemble import CandidateColumns, ViewerView
+from service.domain import Profile, Relations
+from service.features.assemble import CandidateColumns, Floats, ViewerView
 from service.features.geography import unit_vectors
-from service.population.columns import COUNTS, completeness
+from service.population.columns import COUNTS, N_SAYABLE, completeness
+from service.population.tastes import Tastes
 from service.population.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
@@ -18,15 +19,13 @@ if TYPE_CHECKING:
 _NAN = float("nan")
 
 
-def viewer_view(population: "Population", viewer: Profile, now_s: float) -> ViewerView:
-    """The viewer as the profile says, with the counts and tastes that the population knows."""
+def viewer_view(population: "Population", viewer: Profile, now_s: float, relations: Relations | None = None) -> ViewerView:
+    """The viewer as the profile says, with the counts that the population knows and tastes as of `relations`."""
     row = population.row(viewer.id)
-    counts = [0] * len(COUNTS) if row is None else [int(population.columns[name][row]) for name in COUNTS]
-    mutual = content = None
+    at = np.array([] if row is None else [row], np.int64)
+    counts = [int(population.columns.take(name, at).sum()) for name in COUNTS]
     tastes = population.tastes
-    if tastes is not None:
-        same = row is not None and population.profile(viewer.id) == viewer
-        mutual, content = tastes.of_profile(viewer, row, same)
+    mutual, content = (None, None) if tastes is None else _vectors(population, tastes, viewer, relations)
     return ViewerView(
         now_s=now_s,
         age=_NAN if viewer.age is None else viewer.age,
@@ -46,46 +45,61 @@ def viewer_view(population: "Population", viewer: Profile, now_s: float) -> View
     )
 
 
+def _vectors(
+    population: "Population", tastes: Tastes, viewer: Profile, relations: Relations | None
+) -> tuple[Floats | None, Floats | None]:
+    """The viewer's item and content. Whose likes, given or received, are not what the bundle learnt from is folded in anew: that
+    is what makes the first like change the next answer."""
+    row = population.row(viewer.id)
+    same = row is not None and population.profile(viewer.id) == viewer
+    mutual, content = tastes.of_profile(viewer, row, same)
+    if relations is not None and content is not None and not population.learnt_of(viewer.id, relations):
+        learnt = tastes.learnt(content, relations, population.rows)
+        mutual = mutual if learnt is None else learnt
+    return mutual, content
+
+
 def candidate_columns(population: "Population", ids: NDArray[np.int64], liked_by: Iterable[int]) -> CandidateColumns:
     """Rows gathered column by column. An unknown id, erased a moment ago say, becomes a person of whom nothing is known."""
     rows = population.rows(ids)
-    absent = np.flatnonzero(rows < 0)
-    columns = population.columns
-    take = np.maximum(rows, 0)
-    tastes = population.tastes
-    mutual, content = (None, None) if tastes is None else tastes.gather(take)
-    # The spans are read before the codes: codes are only ever added, so spans never reach beyond them.
-    starts, n_interests = columns["interest_starts"][take], columns["n_interests"][take]
-    found = CandidateColumns(
+    known = rows >= 0
+    take = rows[known]
+    columns, tastes = population.columns, population.tastes
+    codes, starts, lengths = columns.interests_of(take)
+    mutual, content = (None, None) if tastes is None else (_spread(part, known, np.nan) for part in tastes.gather(take))
+    return CandidateColumns(
         ids=ids,
-        age=columns["age"][take],
-        location=columns["location"][take],
-        place=columns["place"][take],
-        seeks_min_age=columns["seeks_min_age"][take],
-        seeks_max_age=columns["seeks_max_age"][take],
-        interests=columns.interests,
-        interest_starts=starts,
-        n_interests=n_interests,
-        completeness=columns["completeness"][take],
-        created_at_s=columns["created_at_s"][take],
-        last_active_at_s=columns["last_active_at_s"][take],
-        n_likes_received=columns["n_likes_received"][take],
-        n_passes_received=columns["n_passes_received"][take],
-        n_likes_given=columns["n_likes_given"][take],
-        n_passes_given=columns["n_passes_given"][take],
+        interests=codes,
+        interest_starts=_spread(starts, known, 0),
+        n_interests=_spread(lengths, known, 0),
+        completeness=_spread((columns.take("n_said", take) / np.float32(N_SAYABLE)).astype(np.float32), known, 0),
         likes_viewer=np.isin(ids, np.fromiter(liked_by, np.int64)),
         p=None if mutual is None or tastes is None else tastes.p(mutual),
         q=None if mutual is None or tastes is None else tastes.q(mutual),
         content=content,
+        **{name: _spread(columns.take(name, take), known, absent) for name, absent in _WHEN_ABSENT.items()},
     )
-    for column in (found.age, found.place, found.created_at_s, found.last_active_at_s, found.p, found.q, found.content):
-        if column is not None:
-            column[absent] = np.nan
-    found.location[absent] = UNKNOWN
-    found.seeks_min_age[absent], found.seeks_max_age[absent] = -np.inf, np.inf
-    for numbers in (found.n_interests, found.completeness, *(getattr(found, name) for name in COUNTS)):
-        numbers[absent] = 0
-    return found
+
+
+_WHEN_ABSENT: dict[str, float] = {
+    "age": np.nan,
+    "location": UNKNOWN,
+    "place": np.nan,
+    "seeks_min_age": -np.inf,
+    "seeks_max_age": np.inf,
+    "created_at_s": np.nan,
+    "last_active_at_s": np.nan,
+    **dict.fromkeys(COUNTS, 0),
+}
+
+
+def _spread(values: NDArray[Any], known: NDArray[np.bool_], absent: float) -> NDArray[Any]:
+    """Values of those who are known, with `absent` for the others in between."""
+    if known.all():
+        return values
+    spread = np.full((len(known), *values.shape[1:]), absent, values.dtype)
+    spread[known] = values
+    return spread
 
 
 def _place(viewer: Profile) -> NDArray[np.float64]:

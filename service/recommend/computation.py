@@ -75,11 +75,16 @@ class Computation:
     async def _make(self, job: Job, deadline: Deadline) -> Made:
         trail, pool_id, asking = Trail(), self._new_id(), job.asking
         seed = pool_id.int & 0x7FFF_FFFF_FFFF_FFFF
-        with stage("mask"):
+        for_retrieval = deadline.part(self._share)
+        with stage("mask") as span:
             people = job.models.population.eligible(asking)
-        with stage("retrieval"):
-            found = await self._retrieval.find(people, asking.now_s, seed, deadline.part(self._share), trail)
+            await self._retrieval.prepare(people, for_retrieval)
+            span.set_attribute("amity.n_eligible", people.n_eligible)
+        with stage("retrieval") as span:
+            found = await self._retrieval.find(people, asking.now_s, seed, for_retrieval, trail)
             incarnations = people.incarnations(found.ids)
+            span.set_attributes(people.searches())
+            span.set_attribute("amity.n_candidates", len(found.ids))
         task = RankingTask(asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
         ranked = await self._ranking.rank(task, deadline, trail)
         best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))

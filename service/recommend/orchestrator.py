@@ -26,6 +26,7 @@ from service.recommend.slates import Shown, Viewing, fill
 from service.recommend.stages import unexpected
 from service.resilience import Deadline, Limiter, side_by_side
 from service.telemetry import IN_FLIGHT, current_timings, stage
+from service.threads import ThreadDoor
 
 
 def now_utc() -> datetime:
@@ -43,6 +44,7 @@ class Parts:
     impressions: ImpressionSink
     performance: Performance
     limiter: Limiter
+    door: ThreadDoor
     now: Callable[[], datetime] = now_utc
     monotonic: Callable[[], float] = time.monotonic
     new_id: Callable[[], UUID] = uuid7
@@ -63,7 +65,7 @@ class Orchestrator:
     def __init__(self, parts: Parts, policy: Policy) -> None:
         self._parts = parts
         self._policy = policy
-        self._similar = Similar(parts.models, parts.truth)
+        self._similar = Similar(parts.models, parts.truth, parts.door)
 
     async def recommend(self, request: RecommendationRequest) -> Slate:
         """The slate for a request. Raises Overloaded, UnknownUser and BadInput (UnknownAlgorithm); nothing else fails it:

@@ -68,6 +68,19 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class EligiblePeople(People, Protocol):
     """Everyone eligible for one Asking, as sources see them, and what the service itself asks about them."""
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether it is known already who is eligible; if not, whoever asks first finds out, and all others wait."""
+        ...
+
+    def prepare(self) -> None:
+        """Find out who is eligible. Safe in threads."""
+        ...
+
+    def searches(self) -> dict[str, str | int | float]:
+        """How vectors were searched so far, as attributes of a span."""
+        ...
+
     def contains(self, ids: Ids) -> Mask:
         """Which of `ids`, int64 (n,), are eligible: bool (n,)."""
         ...

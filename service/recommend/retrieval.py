@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,13 @@ class Retrieval:
         """The sources with their versions and sizes, in words: part of the key of what they found."""
         versions = (f"{name}={source.version}" for name, source in sorted(self._sources.items()))
         return f"{','.join(versions)};k={self._source_k};pool={self._pool_size}"
+
+    async def prepare(self, people: EligiblePeople, deadline: Deadline) -> None:
+        """Make the mask that all sources share, in a thread where there are so many people that it takes a while. Where no thread
+        comes free in time, whoever asks first makes it: .5 ms for a million people."""
+        if not people.is_prepared:
+            with suppress(StageFailed):
+                await self._door.call("mask", people.prepare, deadline=deadline)
 
     async def find(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> Candidates:
         """Whom the sources find before the deadline. A failed one is named in the trail; when all fail, chance serves."""

@@ -6,6 +6,7 @@ from service.recommend.profiles import Truth
 from service.recommend.slates import shown_of
 from service.resilience import Deadline
 from service.telemetry import stage
+from service.threads import ThreadDoor
 
 SPARE = 20
 """Found beyond the limit, so that a few who were paused a moment ago leave no gap."""
@@ -14,21 +15,23 @@ SPARE = 20
 class Similar:
     """Serves from memory when the database is away."""
 
-    def __init__(self, models: ModelSource, truth: Truth) -> None:
+    def __init__(self, models: ModelSource, truth: Truth, door: ThreadDoor) -> None:
         self._models = models
         self._truth = truth
+        self._door = door
 
     async def find(self, person_id: int, limit: int, deadline: Deadline, request_id: str) -> SimilarPeople:
         """At most `limit` people, the most alike first; never the person, the inactive, or a blocked pair.
 
-        Raises UnknownUser.
+        Raises UnknownUser, and StageFailed when the search does not end before the deadline.
         """
         memory, trail = self._models.current.population, Trail()
         person, relations = await self._truth.both(person_id, memory, deadline, trail)
         people: list[SimilarPerson] = []
         if person is not None:
             with stage("similar"):
-                found = memory.similar(person, relations.blocked, limit + SPARE)
+                asked = (person, relations.blocked, limit + SPARE)
+                found = await self._door.call("similar", memory.similar, *asked, deadline=deadline)
             likeness = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
             profiles = await self._truth.profiles(list(likeness), memory, deadline, trail)
             living = (profiles[who] for who in likeness if who in profiles)

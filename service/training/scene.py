@@ -1,7 +1,7 @@
 """Everyone as a ranker would have seen them at a moment: a population of what was known then, asked as online."""
 
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Scene:
         self.now_s = now_s
         self._tastes = tastes
         self._population = build(profiles, tastes=tastes)
-        self._last_active_s = self._population.columns["last_active_at_s"].copy()
+        self._last_active_s = self._population.columns.base("last_active_at_s").copy()
         self._know(known)
 
     def with_tastes(self, tastes: Tastes) -> "Scene":
@@ -66,7 +66,7 @@ class Scene:
         """A copy that shares all but the columns, of which some tell of the moment: a twentieth of building it anew."""
         twin = copy(self)
         population: Population = copy(self._population)
-        population.columns = deepcopy(self._population.columns)
+        population.columns = self._population.columns.twin()
         twin._population = population
         return twin
 
@@ -77,13 +77,13 @@ class Scene:
         counted = known.counted()
         for word, opinion in (("likes", LIKED), ("passes", PASSED)):
             held = known.where(counted == opinion)
-            columns[f"n_{word}_given"][:] = np.bincount(held.actor, minlength=self.n_people)
-            columns[f"n_{word}_received"][:] = np.bincount(held.target, minlength=self.n_people)
+            columns.base(f"n_{word}_given")[:] = np.bincount(held.actor, minlength=self.n_people)
+            columns.base(f"n_{word}_received")[:] = np.bincount(held.target, minlength=self.n_people)
         acted_s = np.full(self.n_people, np.nan)
         np.fmax.at(acted_s, known.actor, known.time_s)
-        columns["last_active_at_s"][:] = np.where(self._last_active_s > self.now_s, acted_s, self._last_active_s)
+        columns.base("last_active_at_s")[:] = np.where(self._last_active_s > self.now_s, acted_s, self._last_active_s)
 
 
 def tastes_of(factors: Factors, content: Floats, encoder: ContentEncoder) -> Tastes:
     """Everyone's vectors in the form that a population holds."""
-    return Tastes(np.hstack([factors.q, factors.p]), content, encoder)
+    return Tastes.of(np.hstack([factors.q, factors.p]), content, encoder)

@@ -90,12 +90,32 @@ def test_explore_scores_are_the_propensity_of_the_draw() -> None:
     assert (Explore().find(view(), query(500)).scores == 1).all()
 
 
-def test_one_seed_draws_the_same_people_whatever_the_rows() -> None:
+def test_one_seed_draws_the_same_people_in_whatever_order_replicas_heard_of_them() -> None:
     people = [person(one) for one in range(1, N + 1)]
-    base, overlay = build(people), build(people[30:])
-    overlay.apply_profiles(people[:30])
-    found = [Explore().find(each.eligible(asking(people[0])), query(9, seed=3)).ids.tolist() for each in (base, overlay)]
-    assert found[0] == found[1]
+    replicas = build(people[30:]), build(people[30:])
+    replicas[0].apply_profiles(people[:30])
+    replicas[1].apply_profiles(people[29::-1])
+    for source in (Explore(), Newcomers()):
+        found = [source.find(each.eligible(asking(people[0])), query(9, seed=3)).ids.tolist() for each in replicas]
+        assert found[0] == found[1]
+
+
+def test_everybody_is_drawn_as_often_whether_of_the_bundle_or_new() -> None:
+    people = [person(one) for one in range(1, 61)]
+    population = build(people[:40])
+    population.apply_profiles(people[40:])
+    asks = population.eligible(asking(people[0]))
+    times = np.bincount(np.concatenate([asks.draw(10, seed) for seed in range(2000)]), minlength=61)[2:]
+    assert times.sum() == 20_000
+    assert abs(times - 20_000 / 59).max() < 5 * np.sqrt(20_000 / 59)
+
+
+def test_newcomers_of_one_moment_take_turns_when_they_are_thousands() -> None:
+    population = build([person(one) for one in range(1, 12_002)])
+    asks = population.eligible(asking(person(1)))
+    found = [asks.newest(50, 0.0, seed)[0] for seed in range(40)]
+    assert {len(set(ids.tolist())) for ids in found} == {50}
+    assert len(set(np.concatenate(found).tolist())) > 1_500
 
 
 @pytest.mark.parametrize("source", [MutualTaste(), SimilarPeople(), Admirers(), Newcomers(), Explore()])

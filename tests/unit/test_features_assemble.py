@@ -11,6 +11,7 @@ from service.features.assemble import Floats, assemble
 from service.features.definitions import FEATURES
 from service.population.build import StandingPairs, build
 from service.population.relations import LIKED, MESSAGED, PASSED
+from service.population.tastes import Tastes
 from tests.population_people import NOW, person, tastes
 
 NAMES = tuple(FEATURES)
@@ -102,8 +103,8 @@ def test_affinities_are_products_of_the_two_directions() -> None:
 
 def test_absurd_affinities_stay_probabilities() -> None:
     people = [person(1), person(2)]
-    known = tastes(people)
-    known.spaces["mutual"]._base[:] = [[1e18] * 4 + [-1e18] * 4, [1e18] * 4 + [1e18] * 4]
+    absurd = np.array([[1e18] * 4 + [-1e18] * 4, [1e18] * 4 + [1e18] * 4], np.float32)
+    known = Tastes.of(absurd, np.ones((2, 8), np.float32), None)
     value = features(people[0], [people[1]], ("mutual_affinity",), tastes=known)[0, 0]
     assert 0 <= value <= 1
 

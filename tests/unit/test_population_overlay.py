@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain import Status
+from service.population import bits
 from service.population.build import StandingPairs, build
 from service.population.population import Population
 from service.population.relations import LIKED
@@ -50,7 +51,8 @@ def test_population_is_what_was_put_last_and_not_erased(changes: list[object]) -
     assert sorted(population.ids().tolist()) == sorted(expected)
     assert population.n_people == len(expected)
     assert [row if row >= 0 else None for row in population.rows(ids).tolist()] == [population.row(one) for one in range(9)]
-    shown = population.columns["id"][population.columns["shown"]].tolist()
+    shown = [*population.columns.base("id")[bits.unpack(population.shown, population.columns.n_base)].tolist()]
+    shown += population.columns.added("id")[population.columns.added("shown")].tolist()
     assert sorted(shown) == sorted(one for one, profile in expected.items() if profile.status is Status.ACTIVE)
 
 

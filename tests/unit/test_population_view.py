@@ -61,7 +61,7 @@ def test_mutual_query_asks_for_both_directions() -> None:
 def test_tastes_of_which_nothing_is_known_find_nobody() -> None:
     """Before anybody has liked anybody all vectors are zeros, and equally near would mean the lowest ids."""
     content = encoder().encode_many(PEOPLE)
-    people = build(PEOPLE, tastes=Tastes(np.zeros((len(PEOPLE), 8), np.float32), content, None))
+    people = build(PEOPLE, tastes=Tastes.of(np.zeros((len(PEOPLE), 8), np.float32), content, None))
     assert people.eligible(asking(PEOPLE[0])).viewer_vector("mutual") is None
 
 

@@ -80,7 +80,7 @@ def test_counts_in_training_are_those_of_the_population_that_serves() -> None:
     events = table(*opinions, *messages)
     people = [person(one) for one in range(10, 16)]
     online = build(people, StandingPairs.of_table(events))
-    nothing = Tastes(np.zeros((6, 8), np.float32), np.zeros((6, 8), np.float32), None)
+    nothing = Tastes.of(np.zeros((6, 8), np.float32), np.zeros((6, 8), np.float32), None)
     known = pairs_of(events, online.ids())
     offline = Scene(people, known, 3.0, nothing)
     names = ("candidate_log_likes_received", "candidate_log_likes_given", "candidate_like_rate_received")

@@ -126,8 +126,9 @@ class People(Protocol):
         ...
 
     def search(self, space: str, query: Floats, k: int) -> Found:
-        """The k eligible people with the largest inner product with `query`: exact, best first, ties by id.
+        """The k eligible people with the largest inner product with `query`, best first, ties by id; k whenever k are eligible.
 
+        Exact where few are eligible or few exist at all; else nearly all of the true k, as measured when the bundle was built.
         `space` is `mutual` (interest in both directions) or `content` (what profiles say; unit vectors).
         """
         ...
@@ -136,8 +137,18 @@ class People(Protocol):
         """The viewer's query vector for a space, float32 (d,); None while nothing is known about the viewer."""
         ...
 
+    def draw(self, k: int, seed: int) -> Ids:
+        """min(k, n_eligible) of the eligible ids, each with the same probability, in random order, by `seed`."""
+        ...
+
+    def newest(self, k: int, since_s: float, seed: int) -> tuple[Ids, NDArray[np.float64]]:
+        """The k eligible people who joined last, and not before `since_s`, newest first, ties by lot; and when they joined,
+        float64 (k,), both in seconds since 1970. Who joined at an unknown time is not among them."""
+        ...
+
     def eligible_ids(self) -> Ids:
-        """All eligible ids, int64 (n_eligible,)."""
+        """All eligible ids, int64 (n_eligible,): as many numbers as people, which may be a million. `draw`, `newest` and `search`
+        look at a few."""
         ...
 
     def column(self, name: str) -> NDArray[Any]:

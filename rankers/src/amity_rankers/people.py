@@ -70,6 +70,18 @@ class ListPeople:
     def viewer_vector(self, space: str) -> Floats | None:
         return self._viewer.get(space)
 
+    def draw(self, k: int, seed: int) -> Ids:
+        n_drawn = max(0, min(k, self.n_eligible))
+        return np.random.default_rng(seed).choice(np.sort(self._ids), n_drawn, replace=False)
+
+    def newest(self, k: int, since_s: float, seed: int) -> tuple[Ids, NDArray[np.float64]]:
+        order = np.argsort(self._ids)
+        joined_s = self._columns["created_at_s"][order]
+        new = np.flatnonzero(joined_s >= since_s)
+        lot = np.random.default_rng(seed).permutation(len(new))
+        best = new[np.lexsort((lot, -joined_s[new]))[: max(k, 0)]]
+        return self._ids[order][best], joined_s[best]
+
     def eligible_ids(self) -> Ids:
         return self._ids
 
