@@ -1,18 +1,27 @@
-"""The mask for everyone at once decides as the rule for one pair does, base and overlay alike."""
+"""The mask for everyone at once decides as the rule for one pair does: by bitmaps, by columns, and in a population."""
 
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from service.domain import Filters, Profile, RecommendationRequest, Relations
+from service.domain import Filters, Profile, RecommendationRequest, Relations, Status
+from service.features.geography import distance_km, squared_chord_of_km, unit_vectors
+from service.population.bits import pack, unpack
 from service.population.build import build
+from service.population.columns import Table
+from service.population.mask import BaseMask, eligible_rows
+from service.population.vocabulary import Vocabularies
 from service.recommend.eligibility import ineligible_reason
-from tests.population_people import NOW, asking, crowds, filters, person
+from tests.population_people import NOW, asking, crowds, filters, person, profiles
 
 laws = settings(max_examples=300, deadline=None, database=None)
+NOW_S = NOW.timestamp()
+Arrays = dict[str, NDArray[Any]]
 
 
 def reasons(people: list[Profile], relations: Relations, request: RecommendationRequest) -> dict[int, str | None]:
@@ -23,14 +32,93 @@ def agree(found: set[int], expected: dict[int, str | None]) -> None:
     assert found == {person_id for person_id, reason in expected.items() if reason is None}, expected
 
 
+def columns_of(people: list[Profile], words: Vocabularies) -> Arrays:
+    table = Table.of(people, words)
+    return table.values | {"interest_starts": table.interests.starts, "interests": table.interests.codes}
+
+
+def random_words() -> Vocabularies:
+    sought = [(), ("woman",), ("man",), ("man", "strasse")]
+    return Vocabularies(("woman", "man", "strasse"), ("paris", "lyon"), ("hiking", "go", "日本"), sought)
+
+
+@st.composite
+def random_columns(draw: st.DrawFn) -> Arrays:
+    """Up to a few blocks of people around few places, ordered by place or not, with values unknown here and there."""
+    rng, n = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.integers(0, 1500))
+    centres = np.array([(np.nan, 0.0), (45.76, 4.83), (48.85, 2.35), (-48.85, -177.65), (90.0, 0.0)])
+    at = np.sort(rng.integers(0, len(centres), n))
+    degrees = (centres[at] + rng.normal(0, 0.05, (n, 2)))[rng.permutation(n) if draw(st.booleans()) else slice(None)]
+    age = rng.choice([18, 20, 22, 24, np.nan], n) if draw(st.booleans()) else rng.uniform(17, 25, n)
+    max_km = rng.choice([1.0, 7.5, 30.0, np.inf], n) if draw(st.booleans()) else rng.uniform(0, 700, n)
+    starts = np.concatenate(([0], np.cumsum(rng.integers(0, 3, n))))
+    found: Arrays = {
+        "id": np.arange(n),
+        "age": age.astype(np.float32),
+        "gender": rng.integers(-1, 3, n).astype(np.int32),
+        "location": rng.integers(-1, 2, n).astype(np.int32),
+        "place": unit_vectors(np.clip(degrees[:, 0], -90, 90), degrees[:, 1]),
+        "seeks_max_chord": np.asarray(squared_chord_of_km(max_km), np.float64),
+        "seeks_genders": rng.integers(0, 4, n).astype(np.int32),
+        "seeks_min_age": rng.choice([-np.inf, 18, 20, 22], n).astype(np.float32),
+        "seeks_max_age": rng.choice([np.inf, 20, 22, 24], n).astype(np.float32),
+        "last_active_at_s": rng.choice([np.nan, NOW_S, NOW_S - 86_400, NOW_S - 1e7], n),
+        "interest_starts": starts,
+        "interests": rng.integers(0, 3, starts[-1]).astype(np.int32),
+    }
+    return found
+
+
+@laws
+@given(columns=random_columns(), viewer=profiles(1), filters=filters, share=st.sampled_from([0.004, 0.5, 1.0]))
+def test_bitmaps_decide_as_columns_do(columns: Arrays, viewer: Profile, filters: Filters, share: float) -> None:
+    words, n = random_words(), len(columns["id"])
+    shown = np.random.default_rng(0).random(n) < share
+    base = BaseMask(columns, words)
+    words.seeks.add(("new", "woman"))  # texts that came later are those of nobody here
+    words.interests.add("chess")
+    found = base.eligible(viewer, filters, NOW_S, pack(shown))
+    assert found.tolist() == pack(shown & eligible_rows(columns, words, viewer, filters, NOW_S)).tolist()
+
+
+@laws
+@given(people=crowds(), filters=filters)
+def test_bitmaps_and_columns_are_the_rule_for_one_pair(people: list[Profile], filters: Filters) -> None:
+    words = Vocabularies()
+    columns = columns_of(people[1:], words)
+    expected = reasons(people, Relations(), RecommendationRequest(viewer_id=1, filters=filters))
+    expected.pop(1)
+    by_columns = columns["active"] & eligible_rows(columns, words, people[0], filters, NOW_S)
+    by_bits = BaseMask(columns, words).eligible(people[0], filters, NOW_S, pack(columns["active"]))
+    for mask in (by_columns, unpack(by_bits, len(people) - 1)):
+        agree(set(columns["id"][mask].tolist()), expected)
+
+
+def test_activity_is_read_when_asked() -> None:
+    columns = columns_of([person(2, last_active_at=NOW - timedelta(days=9)), person(3)], Vocabularies())
+    base, recent = BaseMask(columns, Vocabularies()), Filters(active_within_days=1)
+    shown = pack(columns["active"])
+    assert unpack(base.eligible(person(1), recent, NOW_S, shown), 2).tolist() == [False, False]
+    columns["last_active_at_s"][1] = NOW_S
+    assert unpack(base.eligible(person(1), recent, NOW_S, shown), 2).tolist() == [False, True]
+
+
+def test_who_is_not_shown_stays_out_and_what_was_given_is_not_written_to() -> None:
+    columns = columns_of([person(2), person(3, status=Status.PAUSED), person(4, gender="man")], Vocabularies())
+    shown = pack(columns["active"])
+    viewer = person(1, seeks_genders=("woman",))
+    found = BaseMask(columns, Vocabularies(("man",))).eligible(viewer, Filters(), NOW_S, shown)
+    assert unpack(found, 3).tolist() == [True, False, False]
+    assert unpack(shown, 3).tolist() == [True, False, True]
+
+
 @laws
 @given(people=crowds(), filters=filters, n_late=st.integers(0, 6))
-def test_mask_is_the_rule_for_one_pair(people: list[Profile], filters: Filters, n_late: int) -> None:
+def test_population_is_the_rule_for_one_pair(people: list[Profile], filters: Filters, n_late: int) -> None:
     population = build(people[n_late:])
     population.apply_profiles(people[:n_late])
-    mask = population.mask(people[0], filters, NOW.timestamp())
-    expected = reasons(people, Relations(), RecommendationRequest(viewer_id=1, filters=filters))
-    agree(set(population.columns["id"][mask].tolist()), expected)
+    view = population.eligible(asking(people[0], filters=filters))
+    agree(set(view.eligible_ids().tolist()), reasons(people, Relations(), RecommendationRequest(viewer_id=1, filters=filters)))
 
 
 @laws
@@ -38,9 +126,8 @@ def test_mask_is_the_rule_for_one_pair(people: list[Profile], filters: Filters, 
 def test_changed_people_are_judged_by_what_they_are_now(before: list[Profile], after: list[Profile], filters: Filters) -> None:
     population = build(before)
     population.apply_profiles(after)
-    mask = population.mask(after[0], filters, NOW.timestamp())
-    expected = reasons(after, Relations(), RecommendationRequest(viewer_id=1, filters=filters))
-    agree(set(population.columns["id"][mask].tolist()), expected)
+    view = population.eligible(asking(after[0], filters=filters))
+    agree(set(view.eligible_ids().tolist()), reasons(after, Relations(), RecommendationRequest(viewer_id=1, filters=filters)))
 
 
 groups = st.frozensets(st.integers(1, 6), max_size=3)
@@ -59,18 +146,16 @@ def test_view_leaves_out_what_relations_forbid(
 
 @pytest.mark.parametrize("km", [0.5, 25.0, 20_000.0])
 def test_distance_limit_is_met_to_the_metre(km: float) -> None:
-    from service.features.geography import distance_km
-
     here, there = person(1, latitude=0.0, longitude=0.0), person(2, latitude=0.0, longitude=km / 111.19508023353292)
     assert distance_km(0, 0, 0, there.longitude or 0) == pytest.approx(km, abs=1e-6)
     population = build([here, there])
-    within = [population.mask(here, Filters(max_km=km + step), 0.0).any() for step in (-0.001, 0.001)]
-    assert within == [False, True]
+    views = [population.eligible(asking(here, filters=Filters(max_km=km + step))) for step in (-0.001, 0.001)]
+    assert [view.n_eligible for view in views] == [0, 1]
 
 
 def test_nobody_is_within_kilometres_of_an_unknown_place() -> None:
     population = build([person(1), person(2, latitude=1.0, longitude=1.0)])
-    assert not population.mask(person(1), Filters(max_km=20_000.0), 0.0).any()
+    assert population.eligible(asking(person(1), filters=Filters(max_km=20_000.0))).n_eligible == 0
 
 
 def test_gender_that_nobody_has_yet_is_accepted_by_those_who_seek_anyone_only() -> None:
@@ -88,5 +173,5 @@ def test_words_of_newcomers_are_found_by_filters() -> None:
 
 def test_last_active_exactly_at_the_limit_still_counts() -> None:
     population = build([person(2, last_active_at=NOW - timedelta(days=3))])
-    found = [population.mask(person(1), Filters(active_within_days=days), NOW.timestamp()).sum() for days in (2, 3)]
-    assert found == [0, 1]
+    views = [population.eligible(asking(person(1), filters=Filters(active_within_days=days))) for days in (2, 3)]
+    assert [view.n_eligible for view in views] == [0, 1]

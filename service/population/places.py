@@ -1,0 +1,142 @@
+"""Who is near enough, block by block.
+
+Rows come ordered by place, so that 512 consecutive ones are a neighbourhood: a ball. From its centre and radius follow bounds of
+the distance to anybody in it, and these decide for nearly all blocks at once: everybody near enough, or only those whose own
+limit reaches at least so far, whom a bitmap names. Rows between the bounds, those around the edge of somebody's circle, are
+measured one by one. So the answer is always exact, and in any order of rows; out of order it is only slower.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.features.geography import squared_chords
+from service.population.attributes import levels, planes_at_least
+from service.population.bits import BLOCK_ROWS, BLOCK_WORDS, Words, clear, n_words, pack, rows_of
+
+Doubles = NDArray[np.float64]
+Lines = NDArray[np.uint64]
+"""Some blocks of a bitmap, uint64 (k, 8)."""
+
+_MOST_LIMITS = 128
+"""Distinct limits up to which each has its bitmap (8 bytes a person for 64): a slider in kilometres, or a handful of choices."""
+
+_SLACK = 1e-12
+"""Bounds are widened by this part, some thousand times the rounding of what they bound: so they hold for what is computed."""
+
+_CHUNK_BLOCKS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where the viewer is, float64 (3,) on the unit sphere, and squared chords: `seeks` what the viewer's preference allows,
+    infinite for none, and `within` what the request demands, None for nothing: then people of unknown place pass."""
+
+    here: Doubles
+    seeks: float
+    within: float | None
+
+    @property
+    def limit(self) -> float:
+        return self.seeks if self.within is None else min(self.seeks, self.within)
+
+
+class Places:
+    """Where people are, and how far they look."""
+
+    def __init__(self, place: Doubles, seeks_max_chord: Doubles) -> None:
+        """`place` (n, 3) on the unit sphere, NaN for unknown; `seeks_max_chord` squared chords (n,), infinite for no limit."""
+        self._place = place
+        self._limits = seeks_max_chord
+        known = ~np.isnan(place[:, 0])
+        self._known = pack(known).reshape(-1, BLOCK_WORDS)
+        self._centres, self._radii = _balls(place, known)
+        # An unknown place fails nobody's limit, as if that were infinite.
+        limits = np.where(known, seeks_max_chord, np.inf)
+        finite = limits[np.isfinite(limits)]
+        steps, is_exact = levels(finite, _MOST_LIMITS)
+        self._lows = np.concatenate((steps, [np.inf]))
+        # The largest limit of each step: with one value a step that value, else anything short of the next step.
+        highs = steps if is_exact else np.append(np.nextafter(steps[1:], -np.inf), finite.max())
+        self._highs = np.concatenate((highs, [np.inf]))
+        self._planes = planes_at_least(limits, self._lows).reshape(-1, BLOCK_WORDS)
+
+    def keep_near(self, words: Words, reach: Reach) -> None:
+        """Take from `words` those too far for their own preference, for the viewer's, or for the request, as computed for each
+        row by itself: `chord <= min(own, seeks)`, passed by the unknown too, and `chord <= within`, failed by the unknown."""
+        grid = words.reshape(-1, BLOCK_WORDS)
+        low, high = self._bounds(reach.here)
+        near = np.flatnonzero(low <= self._last_open(reach.limit))
+        lines = grid[near]
+        self._keep_far(grid, reach)
+        grid[near] = self._keep_some(lines, near, low[near], high[near], reach)
+
+    def _keep_far(self, grid: Lines, reach: Reach) -> None:
+        """As if everybody were beyond every finite limit."""
+        if np.isinf(reach.limit):
+            grid &= self._planes[-len(grid) :]
+            if reach.within is not None:
+                grid &= self._known
+        elif reach.within is not None:
+            grid[:] = 0
+        else:
+            grid &= ~self._known
+
+    def _keep_some(self, lines: Lines, blocks: NDArray[np.int64], low: Doubles, high: Doubles, reach: Reach) -> Lines:
+        """What of `lines`, those of `blocks`, passes; `low` and `high` bound the squared chords in each block."""
+        first = np.searchsorted(self._lows, high, side="left")
+        open_first = np.searchsorted(self._highs, low, side="left")
+        sure: Lines = self._planes[first * len(self._known) + blocks]
+        edge = high > reach.limit
+        sure[edge] = ~self._known[blocks[edge]]
+        sure &= lines
+        asked = np.flatnonzero(edge | (open_first < first))
+        at = blocks[asked]
+        doubtful = self._planes[open_first[asked] * len(self._known) + at] & lines[asked] & ~sure[asked]
+        if reach.within is not None:
+            sure &= self._known[blocks]
+        self._measure(doubtful, at, reach)
+        sure[asked] |= doubtful
+        return sure
+
+    def _measure(self, lines: Lines, blocks: NDArray[np.int64], reach: Reach) -> None:
+        """Take from `lines`, in place, the rows that are too far, each measured."""
+        words = lines.reshape(-1)
+        found = rows_of(words)
+        rows = blocks[found // BLOCK_ROWS] * BLOCK_ROWS + found % BLOCK_ROWS
+        chords = squared_chords(self._place[rows], reach.here)
+        limits = np.minimum(self._limits[rows], reach.limit)
+        clear(words, found[chords > limits])
+
+    def _last_open(self, limit: float) -> float:
+        """The squared chord beyond which all blocks are alike."""
+        if np.isfinite(limit):
+            return limit
+        return float(self._highs[-2]) if len(self._highs) > 1 else -1.0
+
+    def _bounds(self, here: Doubles) -> tuple[Doubles, Doubles]:
+        """Squared chords, float64 (n_blocks,) each, that nobody of a block is nearer than, and farther than."""
+        x, y, z = (self._centres[axis] - here[axis] for axis in range(3))
+        away = np.sqrt(x * x + y * y + z * z)
+        slack = (away + self._radii) * _SLACK
+        low = np.maximum(away - self._radii - slack, 0.0)
+        high = away + self._radii + slack
+        return low * low, high * high
+
+
+def _balls(place: Doubles, known: NDArray[np.bool_]) -> tuple[Doubles, Doubles]:
+    """Centres (3, n_blocks) and radii (n_blocks,) of balls that hold each block's known places; any ball if there are none."""
+    n_blocks = n_words(len(place)) // BLOCK_WORDS
+    centres, radii = np.zeros((3, n_blocks)), np.zeros(n_blocks)
+    for first in range(0, n_blocks, _CHUNK_BLOCKS):
+        some = slice(first * BLOCK_ROWS, (first + _CHUNK_BLOCKS) * BLOCK_ROWS)
+        blocks = slice(first, first + _CHUNK_BLOCKS)
+        axes = np.where(known[some], place[some].T, np.nan)
+        starts = np.arange(0, axes.shape[1], BLOCK_ROWS)
+        middles = (np.fmin.reduceat(axes, starts, axis=1) + np.fmax.reduceat(axes, starts, axis=1)) / 2
+        sizes = np.diff(np.append(starts, axes.shape[1]))
+        x, y, z = axes - np.repeat(middles, sizes, axis=1)
+        radii[blocks] = np.nan_to_num(np.sqrt(np.fmax.reduceat(x * x + y * y + z * z, starts)))
+        centres[:, blocks] = np.nan_to_num(middles)
+    return centres, radii
