@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
+from service.population.foldin import FoldIn, Weights
 from service.training.examples import Pairs
 
 Floats = NDArray[np.float32]
@@ -63,3 +64,8 @@ def fit_factors(pairs: Pairs, n_people: int, seed: int) -> Factors:
         )
         model.fit(matrix, show_progress=False)
     return Factors(np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32))
+
+
+def fold_in(factors: Factors) -> FoldIn:
+    """The step by which a population carries on where training stopped: on the vectors of its bundle, by training's weights."""
+    return FoldIn.of(factors.p, factors.q, Weights(REGULARISATION, LIKE_CONFIDENCE, PASS_CONFIDENCE))

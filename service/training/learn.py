@@ -14,6 +14,7 @@ from service.training.content import PRIORS, Lambdas, Words, blend, choose_lambd
 from service.training.evaluate import Model, judge_model, judge_popularity, judge_probabilities, task_of
 from service.training.examples import Pairs, Rows
 from service.training.factors import Factors, fit_factors
+from service.training.newcomers import judge_newcomers
 from service.training.rankers import Looks, Trained, gather, train_rankers
 from service.training.scene import Scene, tastes_of
 from service.training.split import Split, join, split_pairs
@@ -75,6 +76,15 @@ class Choices:
     prior: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """Everyone as of the end of the training part, with the vectors learnt until then and what was chosen for them."""
+
+    scene: Scene
+    factors: Factors
+    choices: Choices
+
+
 def learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
     """All of it, deterministic for the same material and seed: BLAS, whose sums depend on its threads, gets one.
 
@@ -91,38 +101,39 @@ def _learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
     with steps("content vectors"):
         words = fit_words(material.profiles, seed)
     with steps("factors of the past"):
-        scene, choices = _past(material, words, split, seed, PRIORS)
+        before = past(material, words, split, seed, PRIORS)
     with steps("rankers"):
-        trained, looks = _trained(scene, split, join(split.factors, split.fit, split.calibration), learners)
+        trained, looks = _trained(before.scene, split, join(split.factors, split.fit, split.calibration), learners)
     with steps("evaluation"):
-        metrics = _evaluate(scene, split, learners, trained, looks)
+        metrics = _evaluate(before.scene, split, learners, trained, looks)
+        metrics |= judge_newcomers(before.scene, before.factors, split.cold, split.cold_people, seed)
     with steps("rankers of everybody"):
         everybody = split_pairs(material.pairs, material.ids, seed, cold_share=0.0)
-        scene, _ = _past(material, words, everybody, seed, (choices.prior,))
+        scene = past(material, words, everybody, seed, (before.choices.prior,)).scene
         learnt = join(everybody.factors, everybody.fit, everybody.calibration, everybody.test)
         trained, _ = _trained(scene, everybody, learnt, learners)
     with steps("factors of everything"):
         factors = fit_factors(learnt, len(material.ids), seed)
-        encoder, blended = _blended(words, factors, learnt, choices)
+        encoder, blended = encoded(words, factors, learnt, before.choices)
     return Lesson(words, blended, encoder, trained, metrics, learnt, split.gate)
 
 
-def _past(material: Material, words: Words, split: Split, seed: int, priors: tuple[float, ...]) -> tuple[Scene, Choices]:
+def past(material: Material, words: Words, split: Split, seed: int, priors: tuple[float, ...]) -> Past:
     """Everyone as of the end of the training part, and the choices with which retrieval finds best what came next."""
     factors = fit_factors(split.factors, len(material.ids), seed)
     lambdas = choose_lambdas(words.content, factors, split.factors, seed)
     moment_s = split.moment_s if len(split.factors) else material.now_s
     task = task_of(split.fit, join(split.factors, split.fit), split.factors, ~split.cold_people)
-    scenes: list[tuple[Scene, Choices]] = []
+    pasts: list[Past] = []
     for prior in priors:
-        encoder, blended = _blended(words, factors, split.factors, Choices(lambdas, prior))
+        encoder, blended = encoded(words, factors, split.factors, Choices(lambdas, prior))
         tastes = tastes_of(blended, words.content, encoder)
-        scene = scenes[0][0].with_tastes(tastes) if scenes else Scene(material.profiles, split.factors, moment_s, tastes)
-        scenes.append((scene, Choices(lambdas, prior)))
-    if len(scenes) == 1:
-        return scenes[0]
-    found = [judge_model(Model(scene, None, ()), task, seed, CHOICE_VIEWERS).ndcg20 for scene, _ in scenes]
-    return scenes[int(np.argmax(np.nan_to_num(found)))]
+        scene = pasts[0].scene.with_tastes(tastes) if pasts else Scene(material.profiles, split.factors, moment_s, tastes)
+        pasts.append(Past(scene, blended, Choices(lambdas, prior)))
+    if len(pasts) == 1:
+        return pasts[0]
+    found = [judge_model(Model(each.scene, None, ()), task, seed, CHOICE_VIEWERS).ndcg20 for each in pasts]
+    return pasts[int(np.argmax(np.nan_to_num(found)))]
 
 
 def _trained(scene: Scene, split: Split, known: Pairs, learners: Learners) -> tuple[Trained, Looks]:
@@ -135,7 +146,8 @@ def _trained(scene: Scene, split: Split, known: Pairs, learners: Learners) -> tu
     return train_rankers(learners.installed.by_name, evidence, calibrate_from_s, learners.seed), evidence.looks
 
 
-def _blended(words: Words, factors: Factors, pairs: Pairs, choices: Choices) -> tuple[ContentEncoder, Factors]:
+def encoded(words: Words, factors: Factors, pairs: Pairs, choices: Choices) -> tuple[ContentEncoder, Factors]:
+    """The encoder of what was learnt from `pairs`, and everyone's vectors with its predictions in them."""
     encoder = fit_encoder(words, factors, pairs, choices.lambdas)
     return encoder, blend(factors, Factors(*encoder.cold_vectors(words.content)), pairs, choices.prior)
 

@@ -14,7 +14,7 @@ from service.population.population import Population
 from service.population.relations import LIKED, PASSED
 from service.population.tastes import Tastes
 from service.training.examples import Mask, Pairs, Rows
-from service.training.factors import Factors
+from service.training.factors import Factors, fold_in
 
 Floats = NDArray[np.float32]
 
@@ -86,4 +86,4 @@ class Scene:
 
 def tastes_of(factors: Factors, content: Floats, encoder: ContentEncoder) -> Tastes:
     """Everyone's vectors in the form that a population holds."""
-    return Tastes.of(np.hstack([factors.q, factors.p]), content, encoder)
+    return Tastes.of(np.hstack([factors.q, factors.p]), content, encoder, fold_in(factors))
