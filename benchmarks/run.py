@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import import_rate, requests
-from benchmarks.rows import Row
+from benchmarks import import_rate, requests, scale, scale_results
+from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
+PLOTS = Path(__file__).parent / "plots"
 LEAST_IMPORT_PER_S = 50_000
 LEAST_COLD_GAIN = 1.5
 
@@ -33,6 +34,7 @@ def main() -> None:
         urls = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
         rows += quality(urls)
         rows += requests.measure(urls, n_viewers=1000, n_requests=20_000 if full else 4000)
+    rows += retrieval(full)
     _write(rows)
 
 
@@ -64,6 +66,13 @@ def quality(urls: dict[str, str]) -> list[Row]:
     ]
 
 
+def retrieval(full: bool) -> list[Row]:
+    """Recall, times and memory of filtered search, with FAISS as it is beside it; the curves of the full sizes are kept."""
+    sizes = scale.measure(scale.FULL_SIZES if full else scale.SIZES, scale.FULL_EFFORT if full else scale.EFFORT)
+    scale.report(sizes, PLOTS if full else RESULTS.parent)
+    return scale_results.rows(sizes)
+
+
 def _amity(urls: dict[str, str], command: str) -> dict[str, Any]:
     arguments = [sys.executable, "-m", "service.cli", command, "--json"]
     done = subprocess.run(arguments, env=os.environ | urls, check=True, stdout=subprocess.PIPE, text=True)
@@ -72,10 +81,7 @@ def _amity(urls: dict[str, str], command: str) -> dict[str, Any]:
 
 
 def _write(rows: list[Row]) -> None:
-    width = max(len(row.name) for row in rows)
-    for row in rows:
-        wanted = "" if row.target is None else f"{'≤' if row.at_most else '≥'} {row.target:,g}: {'met' if row.met else 'MISSED'}"
-        print(f"{row.name:<{width}}  {row.value:>14,.6g} {row.unit:<20} {wanted}")
+    print(*lines(rows), sep="\n")
     RESULTS.parent.mkdir(exist_ok=True)
     figures = [{"name": row.name, "value": row.value, "unit": row.unit, "target": row.target, "met": row.met} for row in rows]
     RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
