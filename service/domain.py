@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 PersonId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """Ids are 1 to 2^63-1."""
@@ -229,18 +231,19 @@ class BundleRecord(msgspec.Struct, frozen=True, kw_only=True):
     published_at: datetime | None = None
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One committed change as the feed brings it.
 
-    For `interaction`: `ids` are actors, `others` targets and `kinds` what they did, of equal length. For `user` and `erasure`
-    only `ids` is filled; for `bundle` none is.
+    For `interaction`: `ids` are actors, `others` targets, int64, and `kinds` what they did, int8 codes into
+    `repositories.columns.KINDS`, -1 for a kind unknown here; of equal length. For `user` and `erasure` only `ids` is filled;
+    for `bundle` none is.
     """
 
     position: "FeedPosition"
     entity: Literal["user", "erasure", "interaction", "bundle", "experiment"]
-    ids: tuple[int, ...] = ()
-    others: tuple[int, ...] = ()
-    kinds: tuple[Kind, ...] = ()
+    ids: NDArray[np.int64]
+    others: NDArray[np.int64]
+    kinds: NDArray[np.int8]
 
 
 class FeedPosition(msgspec.Struct, frozen=True, order=True):

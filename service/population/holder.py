@@ -35,10 +35,6 @@ class PopulationHolder(Generic[C]):
         self._pair = (population, companion)
         self.report()
 
-    def renew(self, population: Population) -> None:
-        """Put the same bundle's population, read anew, in the place of the present one."""
-        self.swap(population, self.companion)
-
     def report(self) -> None:
         """Tell the gauges how many people there are, and how many rows were appended since the base was made."""
         POPULATION_PEOPLE.labels("all").set(self.current.n_people)

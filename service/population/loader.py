@@ -1,20 +1,23 @@
 """Where a population comes from: the live bundle, else the last good one, else the database alone."""
 
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
-from service.domain import BundleRecord, Profile
+from service.domain import BundleRecord
 from service.errors import BundleInvalid
 from service.population import snapshot
 from service.population.build import Builder, StandingPairs
-from service.population.population import Population
-from service.population.tastes import Tastes
+from service.population.population import Population, counts
+from service.population.relations import RelationMemory
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
+from service.repositories.columns import InteractionTable
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 from service.resilience import Deadline
@@ -25,6 +28,9 @@ _LOG = structlog.get_logger("amity.population")
 
 _LOAD_S = 600.0
 """Time for work in a thread while loading: a bundle of a million people is fetched, verified and indexed in well under it."""
+
+_PEOPLE_A_READ, _ERASED_AT_ONCE = 200, 10
+"""Compared with the database, or erased, before other tasks get their turn: some 3 ms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,24 +79,42 @@ async def load_bundle(origin: Origin, version: str) -> Loaded:
         raise
     if await origin.changes.has_gap(population.position):
         _LOG.warning("bundle older than the change feed", bundle_version=version)
-        population = await from_database(origin, population)
+        await reconcile(origin, population)
     BUNDLE_LOADS.labels("loaded").inc()
     return Loaded(population, bundle)
 
 
-async def from_database(origin: Origin, known: Population | None = None) -> Population:
-    """Everyone as the database has them now, with the vectors of a population that knew some of them, if one is given."""
+async def from_database(origin: Origin) -> Population:
+    """Everyone as the database has them now, without vectors."""
     position = await origin.changes.horizon()
     builder = Builder()
-    profiles: list[Profile] = []
     async for batch in origin.users.stream():
         builder.add(batch)
-        if known is not None and known.tastes is not None:
-            profiles.extend(batch)
     pairs = StandingPairs.of_table(await origin.interactions.load_all())
-    population: Population = await origin.door.call("bundle", _build, builder, pairs, profiles, known, deadline=Deadline(_LOAD_S))
-    population.position = position
+    population: Population = await origin.door.call("bundle", builder.build, pairs, position, deadline=Deadline(_LOAD_S))
     return population
+
+
+async def reconcile(origin: Origin, people: Population) -> None:
+    """Make a population what the database says, without the feed: with its vectors, its index and its rows, which stay where
+    nothing has changed, and without a second copy of everyone. It may serve meanwhile. The feed goes on from the position.
+
+    What is committed meanwhile may be in here already; the feed brings it once more, which changes nothing.
+    """
+    position = await origin.changes.horizon()
+    there = [np.empty(0, np.int64)]
+    async for batch in origin.users.stream(_PEOPLE_A_READ):
+        there.append(np.array([profile.id for profile in batch], np.int64))
+        people.apply_profiles(batch)
+        await asyncio.sleep(0)
+    gone = np.setdiff1d(people.ids(), np.concatenate(there))
+    for start in range(0, len(gone), _ERASED_AT_ONCE):
+        people.erase(gone[start : start + _ERASED_AT_ONCE].tolist())
+        await asyncio.sleep(0)
+    table, ids = await origin.interactions.load_all(), np.sort(people.ids())
+    memory, counted = await origin.door.call("bundle", _relations, table, ids, deadline=Deadline(_LOAD_S))
+    people.replace_relations(memory, counted)
+    people.position = position
 
 
 def _published_before(live: BundleRecord, records: list[BundleRecord]) -> list[BundleRecord]:
@@ -105,24 +129,6 @@ def _open(store: Store, version: str) -> tuple[Bundle, Population]:
     return bundle, snapshot.load(bundle)
 
 
-def _build(builder: Builder, pairs: StandingPairs, profiles: list[Profile], known: Population | None) -> Population:
-    population = builder.build(pairs)
-    if known is not None and known.tastes is not None:
-        population.bundle_version = known.bundle_version
-        population.tastes = carried_tastes(known, known.tastes, profiles)
-    return population
-
-
-def carried_tastes(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:
-    """Vectors of `profiles`, in the order of ids: those known where it is the same person, content anew where it changed."""
-    mutual = np.zeros((len(profiles), 2 * tastes.n_factors), np.float32)
-    content = np.zeros((len(profiles), tastes.spaces["content"].n_dims), np.float32)
-    for index, profile in enumerate(sorted(profiles, key=lambda person: person.id)):
-        row = known.row(profile.id)
-        before = known.profile(profile.id)
-        same_person = before is not None and before.incarnation == profile.incarnation
-        vectors = tastes.of_profile(profile, row if same_person else None, before == profile)
-        for target, vector in zip((mutual, content), vectors, strict=True):
-            if vector is not None:
-                target[index] = vector
-    return Tastes.of(mutual, content, tastes.encoder, tastes.fold_in)
+def _relations(table: InteractionTable, ids: NDArray[np.int64]) -> tuple[RelationMemory, dict[str, NDArray[np.int32]]]:
+    memory = StandingPairs.of_table(table).memory(ids)
+    return memory, counts(memory)

@@ -72,7 +72,8 @@ def states(standing: NDArray[np.int8]) -> States:
 
 def overlaid(older: States, newer: States) -> States:
     """What stands when `newer` news comes upon `older`, elementwise."""
-    return _OVERLAID[older.astype(np.intp) * 32 + newer]
+    made: States = _OVERLAID[older.astype(np.intp) * 32 + newer]
+    return made
 
 
 def opinions(stands: States) -> NDArray[np.int8]:
@@ -94,8 +95,10 @@ def folded(keys: Keys, said: States) -> tuple[Keys, States]:
     if len(first) == len(keys):
         return keys, said
     order = np.arange(len(keys))
-    wrote = np.bitwise_or.reduceat(said & WROTE, first)
-    return keys[first], _last(said & OPINION, order, first) | _last(said & BLOCK, order, first) | wrote
+    news: States = np.bitwise_or.reduceat(said & np.uint8(WROTE), first)
+    for part in (OPINION, BLOCK):
+        news |= _last(said & np.uint8(part), order, first)
+    return keys[first], news
 
 
 def _last(part: States, order: NDArray[np.int64], first: NDArray[np.int64]) -> States:

@@ -5,13 +5,17 @@ with a lower position can still appear, and a reader that goes by position passe
 transaction, in any database of the server, holds the feed back for as long as it lasts.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain import Change, FeedPosition, Kind
+from service.domain import Change, FeedPosition
 from service.repositories.calls import Sessions, read
+from service.repositories.columns import KINDS
 from service.repositories.facts import set_fact
 
 PRUNED = "changes_pruned_to"
@@ -19,13 +23,23 @@ PRUNED = "changes_pruned_to"
 
 _END_OF_TRANSACTION = 2**63 - 1
 
-_READ = text(
-    """
-    select xid, change_id, entity, ids, others, kinds from changes
-    where (xid, change_id) > (:xid, :change_id) and xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-    order by xid, change_id limit :limit
-    """
-)
+MOST_CHANGES, MOST_IDS = 500, 10_000
+"""Bounds of one read: decoding takes 2 µs a change and 0.1 µs an id, in which nobody else gets a turn."""
+
+# Arrays as the server would send them, but as plain bytes: asyncpg hands those over whole, and makes no object of each element.
+# `n_ids` is had from the size that is stored, 20 to 24 bytes more than the ids take, lest the array be fetched to count it.
+_READ = """
+    select xid, change_id, entity, array_send(ids), array_send(others), array_to_string(kinds, ',')
+    from (
+        select *, sum(n_ids) over (order by xid, change_id rows between unbounded preceding and 1 preceding) as n_before
+        from (
+            select xid, change_id, entity, ids, others, kinds, (pg_column_size(ids) - 20) / 8 as n_ids from changes
+            where (xid, change_id) > ($1, $2) and xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+            order by xid, change_id limit $3
+        ) next
+    ) counted
+    where coalesce(n_before, 0) < $4::bigint order by xid, change_id
+"""
 _HORIZON = text("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _OLDEST = text("select value from facts where name = :name")
 
@@ -45,14 +59,9 @@ class Changes:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def read(self, after: FeedPosition, limit: int = 1000) -> list[Change]:
-        """The next changes after a position, in order. Fewer than `limit` means: that is all for now."""
-        bound = {"xid": after.xid, "change_id": after.change_id, "limit": limit}
-
-        async def work(session: AsyncSession) -> list[Change]:
-            return [_change(row) for row in await session.execute(_READ, bound)]
-
-        return await read(self._sessions, work)
+    async def read(self, after: FeedPosition, limit: int = MOST_CHANGES, n_ids: int = MOST_IDS) -> list[Change]:
+        """The next changes after a position, in order, until they hold `n_ids` ids together; see `is_all`."""
+        return _changes(await self._sessions.readers.fetch(_READ, after.xid, after.change_id, limit, n_ids))
 
     async def horizon(self) -> FeedPosition:
         """A position up to which everything is committed and visible to any later query.
@@ -95,11 +104,57 @@ async def prune(session: AsyncSession, days: int) -> int:
     return int(newest[2])
 
 
-def _change(row: Any) -> Change:
-    return Change(
-        position=FeedPosition(row[0], row[1]),
-        entity=row[2],
-        ids=tuple(row[3]),
-        others=tuple(row[4]),
-        kinds=tuple(Kind(kind) for kind in row[5]),
-    )
+def is_all(found: Sequence[Change], limit: int = MOST_CHANGES, n_ids: int = MOST_IDS) -> bool:
+    """Whether a read with these bounds that found these changes has come to the end of the feed, for now."""
+    return len(found) < limit and sum(len(change.ids) for change in found) < n_ids
+
+
+def _changes(rows: Sequence[Any]) -> list[Change]:
+    """All arrays of all rows decoded together, then cut."""
+    ids, id_bounds = _bigints([row[3] for row in rows])
+    others, bounds = _bigints([row[4] for row in rows])
+    kinds = _codes(row[5] for row in rows if row[5])
+    return [
+        Change(
+            position=FeedPosition(row[0], row[1]),
+            entity=row[2],
+            ids=ids[id_bounds[index] : id_bounds[index + 1]],
+            others=others[bounds[index] : bounds[index + 1]],
+            kinds=kinds[bounds[index] : bounds[index + 1]],
+        )
+        for index, row in enumerate(rows)
+    ]
+
+
+_ARRAY_HEADER_BYTES = 20  # dimensions, flags, type, length and first subscript; an array of nothing has the first three alone
+_ELEMENT = np.dtype([("bytes", ">i4"), ("value", ">i8")])
+
+
+def _bigints(arrays: Sequence[bytes]) -> tuple[NDArray[np.int64], list[int]]:
+    """The elements of bigint[] values, one after another, and where each array begins, with the end of the last."""
+    bodies = [array[_ARRAY_HEADER_BYTES:] for array in arrays]
+    bounds = np.cumsum([0, *(len(body) // _ELEMENT.itemsize for body in bodies)]).tolist()
+    return np.frombuffer(b"".join(bodies), _ELEMENT)["value"].astype(np.int64), bounds
+
+
+_WORD_BYTES = 8  # every kind fits
+_WORDS = np.array([int.from_bytes(kind.encode().ljust(_WORD_BYTES, b"\0"), "little") for kind in KINDS], np.uint64)
+_BY_WORD = np.argsort(_WORDS)
+
+
+def _codes(texts: Iterable[str]) -> NDArray[np.int8]:
+    """Codes into KINDS of words that commas part; -1 for kinds that only a newer version of this service knows."""
+    joined = ",".join(texts).encode()
+    if not joined:
+        return np.empty(0, np.int8)
+    letters = np.frombuffer(joined + b"," * _WORD_BYTES, np.uint8)
+    ends = np.flatnonzero(letters[: len(joined) + 1] == ord(","))
+    starts = np.append(0, ends[:-1] + 1)
+    places = np.arange(_WORD_BYTES)
+    spelled = letters[starts[:, None] + places]
+    spelled[places >= (ends - starts)[:, None]] = 0
+    words = spelled.view("<u8")[:, 0]
+    rank = np.minimum(np.searchsorted(_WORDS, words, sorter=_BY_WORD), len(_WORDS) - 1)
+    code = _BY_WORD[rank]
+    known = (_WORDS[code] == words) & (ends - starts <= _WORD_BYTES)
+    return np.where(known, code, -1).astype(np.int8)

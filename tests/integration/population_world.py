@@ -10,9 +10,10 @@ import numpy as np
 
 from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store
-from service.domain import Kind, Relations
+from service.domain import Kind, Relations, Status
 from service.population import snapshot
 from service.population.build import Builder, StandingPairs
+from service.population.columns import COUNTS
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load
@@ -24,8 +25,11 @@ from service.repositories.database import Database
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 from service.threads import ThreadDoor
-from tests.integration.repo_builders import NOON
-from tests.population_people import tastes
+from tests.integration.repo_builders import NOON, person
+from tests.population_people import asking, tastes
+
+STRANGER = 2**40
+"""Somebody whom nobody knows, and who seeks nobody in particular."""
 
 NAMES = ("liked", "passed", "liked_by", "passed_by", "blocked")
 
@@ -63,7 +67,7 @@ class World:
         await self.bundles.publish(version)
 
     def damage(self, version: str) -> None:
-        path = self.store.folder / version / "vectors.mutual.npy"
+        path = self.store.folder / version / "vectors.mutual.high.npy"
         path.write_bytes(path.read_bytes()[:-1] + b"\xff")
 
     async def replica(self, **options: Any) -> tuple[PopulationHolder[str], ChangeFeed]:
@@ -75,21 +79,23 @@ class World:
         return holder, feed
 
     async def assert_mirrors(self, people: Population) -> None:
-        """The population says of everyone what the database says."""
+        """The population says of everyone what the database says, and shows those whom it should."""
         events = await self.interactions.load_all()
         said = events.kind == CODES[Kind.MESSAGE]
         messages = set(zip(events.actor[said].tolist(), events.target[said].tolist(), strict=True))
         there = [profile async for batch in self.users.stream() for profile in batch]
         assert sorted(people.ids().tolist()) == [profile.id for profile in there]
+        assert people.n_people == len(there)
         for profile in there:
             assert people.profile(profile.id) == profile
             relations = await self.interactions.relations(profile.id)
             assert plain(people.relations(profile.id)) == plain(relations), profile.id
-            row = people.row(profile.id)
-            counts = [int(people.columns[name][row]) for name in ("n_likes_given", "n_likes_received", "n_passes_given")]
             wrote_to = {b for a, b in messages if a == profile.id} - relations.passed
             heard_from = {a for a, b in messages if b == profile.id} - relations.passed_by
-            assert counts == [len(relations.liked | wrote_to), len(relations.liked_by | heard_from), len(relations.passed)]
+            counts = (relations.liked_by | heard_from, relations.passed_by, relations.liked | wrote_to, relations.passed)
+            assert counts_of(people, profile.id) == [len(those) for those in counts], profile.id
+        shown = [profile.id for profile in there if profile.status is Status.ACTIVE]
+        assert eligible_ids(people, asking(person(STRANGER))) == shown
 
 
 def plain(relations: Relations) -> dict[str, frozenset[int]]:
@@ -99,6 +105,13 @@ def plain(relations: Relations) -> dict[str, frozenset[int]]:
 async def prepare(bundle: Bundle) -> str:
     """A companion, as the rankers of a bundle are one."""
     return f"rankers of {bundle.version}"
+
+
+def counts_of(people: Population, person_id: int) -> list[int]:
+    """Likes received, passes received, likes given, passes given."""
+    row = people.row(person_id)
+    assert row is not None
+    return [int(people.columns.take(name, np.array([row]))[0]) for name in COUNTS]
 
 
 def eligible_ids(people: Population, asking: Any) -> list[int]:

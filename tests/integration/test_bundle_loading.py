@@ -127,10 +127,10 @@ async def test_bundle_that_cannot_be_loaded_leaves_the_present_one_and_is_tried_
     holder, feed = await world.replica()
     watcher = BundleWatcher(world.origin, holder, feed, prepare, poll_ms=10)
     await world.publish("b2")
-    intact = (world.store.folder / "b2" / "vectors.mutual.npy").read_bytes()
+    intact = (world.store.folder / "b2" / "vectors.mutual.high.npy").read_bytes()
     world.damage("b2")
     assert not await watcher.look()
-    (world.store.folder / "b2" / "vectors.mutual.npy").write_bytes(intact)
+    (world.store.folder / "b2" / "vectors.mutual.high.npy").write_bytes(intact)
     assert not await watcher.look(), "tried again before the minute was over"
     await world.publish("b3")
     assert await watcher.look()

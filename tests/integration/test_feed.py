@@ -17,6 +17,7 @@ from service.population.holder import PopulationHolder
 from service.repositories import bulk
 from service.repositories.bulk import Mark, Steps
 from service.repositories.bulk_sql import PERSON_COLUMNS
+from service.repositories.columns import CODES
 from service.repositories.database import Database
 from service.repositories.locks import WRITERS
 from service.repositories.migrate import upgrade
@@ -115,8 +116,8 @@ async def test_block_of_an_import_that_waited_for_an_unblock_stands_on_replicas(
     await overtaken(world, lifting, bulk.record_interactions(world.database.sessions, row, 1, NO_STEPS))
     await soon(lambda: _n_changes(world, 4))
     await feed.catch_up()
-    said = [change.kinds for change in await world.changes.read(FeedPosition()) if change.entity == "interaction"]
-    assert said == [(Kind.BLOCK,), (Kind.UNBLOCK,), (Kind.BLOCK,)]
+    said = [change.kinds.tolist() for change in await world.changes.read(FeedPosition()) if change.entity == "interaction"]
+    assert said == [[CODES[Kind.BLOCK]], [CODES[Kind.UNBLOCK]], [CODES[Kind.BLOCK]]]
     await world.assert_mirrors(holder.current)
 
 

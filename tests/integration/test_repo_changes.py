@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from service.domain import Change, FeedPosition, Kind
 from service.repositories.bundles import Bundles
-from service.repositories.changes import Changes
+from service.repositories.changes import Changes, is_all
+from service.repositories.columns import CODES, KINDS
 from service.repositories.database import Database
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
@@ -25,7 +26,11 @@ def changes(database: Database) -> Changes:
 
 
 def briefly(found: list[Change]) -> list[tuple[str, tuple[int, ...]]]:
-    return [(change.entity, change.ids) for change in found]
+    return [(change.entity, tuple(change.ids.tolist())) for change in found]
+
+
+def said(change: Change) -> tuple[Kind, ...]:
+    return tuple(KINDS[code] for code in change.kinds.tolist())
 
 
 async def test_each_statement_is_one_change(database: Database, changes: Changes) -> None:
@@ -38,7 +43,8 @@ async def test_each_statement_is_one_change(database: Database, changes: Changes
 
     found = await changes.read(START)
     assert briefly(found) == [("user", (1, 2, 3)), ("user", (2,)), ("interaction", (1, 3)), ("bundle", ())]
-    assert (found[2].others, found[2].kinds) == ((2, 1), (Kind.LIKE, Kind.BLOCK))
+    assert (found[2].others.tolist(), said(found[2])) == ([2, 1], (Kind.LIKE, Kind.BLOCK))
+    assert [(str(each.dtype), len(each)) for each in (found[3].ids, found[3].kinds)] == [("int64", 0), ("int8", 0)]
 
 
 async def test_a_replaced_opinion_is_a_change_and_what_is_sent_again_is_none(database: Database, changes: Changes) -> None:
@@ -46,7 +52,7 @@ async def test_a_replaced_opinion_is_a_change_and_what_is_sent_again_is_none(dat
     for kind, minute in ((Kind.LIKE, 1), (Kind.LIKE, 1), (Kind.LIKE, 0), (Kind.PASS, 2)):
         await Interactions(database.sessions).record([did(1, kind, 2, minute)])
 
-    assert [change.kinds for change in await changes.read(START)] == [(), (Kind.LIKE,), (Kind.PASS,)]
+    assert [said(change) for change in await changes.read(START)] == [(), (Kind.LIKE,), (Kind.PASS,)]
 
 
 async def test_whoever_writes_is_in_the_feed(database_url: str, changes: Changes) -> None:
@@ -62,10 +68,41 @@ async def test_big_statements_are_cut_into_changes_of_ten_thousand(database_url:
     writer = await asyncpg.connect(database_url)
     await writer.execute("insert into users (id, name) select id, 'x' from generate_series(1, 25000) id")
     await writer.close()
-    found = await changes.read(START)
+    found: list[Change] = []
+    while part := await changes.read(found[-1].position if found else START):
+        found += part
 
     assert [len(change.ids) for change in found] == [10_000, 10_000, 5_000]
     assert sorted(user_id for change in found for user_id in change.ids) == list(range(1, 25_001))
+
+
+async def test_a_read_ends_with_the_change_that_fills_its_measure_and_says_whether_there_is_more(
+    database_url: str, changes: Changes
+) -> None:
+    writer = await asyncpg.connect(database_url)
+    for first, last in ((1, 300), (301, 600), (601, 601), (602, 602)):
+        await writer.execute(f"insert into users (id, name) select id, 'x' from generate_series({first}, {last}) id")
+    await writer.close()
+    lengths, whole = {}, {}
+    for bounds in ((500, 299), (500, 300), (500, 301), (500, 602), (500, 603), (4, 900), (5, 900)):
+        found = await changes.read(START, *bounds)
+        lengths[bounds], whole[bounds] = len(found), is_all(found, *bounds)
+
+    assert list(lengths.values()) == [1, 1, 2, 4, 4, 4, 4]
+    assert [bounds for bounds, is_whole in whole.items() if is_whole] == [(500, 603), (5, 900)]
+
+
+async def test_every_kind_is_read_and_one_of_a_newer_version_is_unknown(database_url: str, changes: Changes) -> None:
+    words = [*(str(kind) for kind in KINDS), "superlike", "lik", "messages", "é"]
+    writer = await asyncpg.connect(database_url)
+    columns = ["actor_id", "target_id", "family", "event_key", "kind", "occurred_at"]
+    rows = [(place, 99, 1, "", word, NOON) for place, word in enumerate(words, start=1)]
+    await writer.copy_records_to_table("interactions", records=rows, columns=columns)
+    await writer.close()
+    (found,) = await changes.read(START)
+
+    assert found.ids.tolist() == [row[0] for row in rows]
+    assert found.kinds.tolist() == [*(CODES[kind] for kind in KINDS), -1, -1, -1, -1]
 
 
 async def test_reading_goes_on_after_a_position(database: Database, changes: Changes) -> None:
@@ -143,7 +180,7 @@ async def test_every_change_of_writers_at_once_is_read_once_while_they_write(dat
         seen += await changes.read(seen[-1].position if seen else START, limit=50)
     seen += await changes.read(seen[-1].position)
 
-    assert sorted(change.ids[0] for change in seen) == [first + n for first in range(1, 800, 100) for n in range(40)]
+    assert sorted(int(change.ids[0]) for change in seen) == [first + n for first in range(1, 800, 100) for n in range(40)]
     assert [change.position for change in seen] == sorted(change.position for change in seen)
 
 

@@ -100,7 +100,7 @@ async def test_feed_position_lies_between_what_was_read_and_what_comes_after(
     report = await run(settings, demo)
     position = store.open(report.version).manifest.feed_position
     changes = Changes(demo.sessions)
-    assert await changes.read(position) == [change for change in await changes.read(position) if change.entity == "bundle"]
+    assert {change.entity for change in await changes.read(position)} <= {"bundle"}
     assert await changes.read(FeedPosition())
     like = Interaction(actor_id=1, target_id=2, kind=Kind.LIKE, occurred_at=REFERENCE)
     await Interactions(demo.sessions).record([like])
