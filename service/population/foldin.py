@@ -9,15 +9,15 @@ liked, c the confidence of an opinion and r what it says (1 a like, 0 a pass), a
 so that nothing said leaves the prior, a zero prior gives what ALS would, and much said outweighs any prior. q likewise, from
 the p of those who liked or passed the person.
 
-Newcomers, NDCG@20 of their later likes, known by their first three and by the passes and admirers until then (5,000 demo people
-one seed; CollegeMsg, speed dates three; the chosen one is what `python -m benchmarks.newcomers` measures):
+Newcomers, NDCG@20 of their later likes, known by their first three and by the passes and admirers until then (5,000 demo
+people, CollegeMsg, speed dates; three seeds; the first, second and fourth are what `python -m benchmarks.newcomers` measures):
 
-    the prior alone                                         .405  .100  .094
-    a model retrained on the same                           .448  .153  .629
-    ALS's step, blended with the prior as training blends   .452  .158  .618
-    this, on the blended vectors that a bundle holds        .490  .156  .726
-    this, on raw factors, for twice the vectors             .486  .152  .800
-    this, with lambda 30 in place of training's 10          .487  .149  .693
+    the prior alone                                         .409  .100  .094
+    a model retrained on the same                           .456  .153  .629
+    ALS's step, blended with the prior as training blends   .456  .158  .618
+    this, on the blended vectors that a bundle holds        .485  .155  .731
+    this, on raw factors, for twice the vectors             .484  .152  .800
+    this, with lambda 30 in place of training's 10          .483  .149  .693
 
 People of a bundle, NDCG@20 of the last twentieth of the pairs, with vectors of the first 80 % (demo, CollegeMsg; two seeds):
 as stored .290 .035; the step over all they ever said, from the profile's prediction .305 .047; over what they said since the
