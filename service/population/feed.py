@@ -13,7 +13,7 @@ import structlog
 from service.domain import Change
 from service.errors import AmityError
 from service.population.holder import PopulationHolder
-from service.population.loader import Origin, reconcile
+from service.population.loader import ERASURES_AT_ONCE, PEOPLE_A_READ, Origin, apply_profiles, erase, reconcile
 from service.population.population import Population
 from service.repositories.changes import is_all
 from service.telemetry import FEED_CHANGES, FEED_FAILURES, FEED_LAST_POLL
@@ -22,12 +22,8 @@ T = TypeVar("T")
 
 _LOG = structlog.get_logger("amity.population")
 
-_INTERACTIONS_AT_ONCE = 2_500
-_PROFILES_AT_ONCE = 100
-_ERASURES_AT_ONCE = 10
-"""Applied before other tasks get their turn; each takes some 2 ms."""
-
-_USERS_A_READ = 200
+_INTERACTIONS_AT_ONCE = 2_000
+"""Applied before other tasks get their turn: 2 ms."""
 
 _FOLDED_AT_ONCE, _FOLDS_A_LOOK = 8, 96
 """People of the overlay whose tastes are made anew between two turns, 1.6 ms, and after a look at the feed: a tenth of the time.
@@ -120,24 +116,19 @@ class ChangeFeed:
 
     async def _apply_users(self, people: Population, changes: Sequence[Change]) -> None:
         """Read those people as they are now; who is not there any more has been erased since, and goes at once."""
-        for some in _chunks(np.unique(np.concatenate([change.ids for change in changes])).tolist(), _USERS_A_READ):
+        for some in _chunks(_people_of(changes), PEOPLE_A_READ):
             found = await self._origin.users.many(some)
-            for gone in _chunks([person_id for person_id in some if person_id not in found], _ERASURES_AT_ONCE):
-                people.erase(gone)
-                await asyncio.sleep(0)
-            for few in _chunks(list(found.values()), _PROFILES_AT_ONCE):
-                people.apply_profiles(few)
-                await asyncio.sleep(0)
+            await erase(people, [person_id for person_id in some if person_id not in found])
+            await apply_profiles(people, list(found.values()))
 
     async def _apply_erasures(self, people: Population, changes: Sequence[Change]) -> None:
         """Forget those people, and who is there under such an id now is taken in as somebody new. In one turn, so that nobody
         misses the newcomer in between; what the newcomer did comes later in the feed, for writers hold erasures up."""
-        for some in _chunks(np.unique(np.concatenate([change.ids for change in changes])).tolist(), _USERS_A_READ):
+        for some in _chunks(_people_of(changes), ERASURES_AT_ONCE):
             found = await self._origin.users.many(some)
-            for few in _chunks(some, _ERASURES_AT_ONCE):
-                people.erase(few)
-                people.apply_profiles([found[person_id] for person_id in few if person_id in found])
-                await asyncio.sleep(0)
+            people.erase(some)
+            people.apply_profiles(found.values())
+            await asyncio.sleep(0)
         _moved_on(people, changes)
 
     async def _pause(self, seconds: float) -> None:
@@ -156,6 +147,11 @@ async def _apply_interactions(people: Population, changes: Sequence[Change]) -> 
         part = slice(start, start + _INTERACTIONS_AT_ONCE)
         people.apply_interactions(actors[part], targets[part], kinds[part])
         await asyncio.sleep(0)
+
+
+def _people_of(changes: Sequence[Change]) -> list[int]:
+    ids: list[int] = np.unique(np.concatenate([change.ids for change in changes])).tolist()
+    return ids
 
 
 def _moved_on(people: Population, changes: Sequence[Change]) -> None:
