@@ -18,6 +18,7 @@ from service.features.assemble import CandidateColumns, ViewerView
 from service.population import bits
 from service.population.columns import COUNTS, Columns, Part, Table, seconds
 from service.population.directory import Directory
+from service.population.learning import Learnt, taste
 from service.population.likeness import most_alike
 from service.population.mask import BaseMask, eligible_rows
 from service.population.profiles import ProfileBytes, decode, encode
@@ -75,8 +76,7 @@ class Population:
         self.base_mask = BaseMask(Part(base.columns, added=False), base.words)
         self.shown = bits.pack(np.asarray(base.columns.base("active"), np.bool_))
         """Of the base: active, and neither superseded by an appended row nor erased."""
-        self._learnt = (base.relations.given, base.relations.received)
-        self._reborn: set[int] = set()
+        self.learnt = Learnt(base.relations.given, base.relations.received)
         self._changed: dict[int, bytes] = {}
         self._unfolded: set[int] = set()
 
@@ -116,16 +116,6 @@ class Population:
     def relations(self, person_id: int) -> Relations:
         """How a person stands to others, as last known."""
         return self.memory.of(person_id)
-
-    def learnt_of(self, person_id: int, relations: Relations) -> bool:
-        """Whether the bundle learnt the tastes of a person from these very opinions; so it has of nobody who joined since."""
-        rank = self.directory.rank(person_id)
-        if rank is None or person_id in self._reborn:
-            return False
-        (to, given), (by, received) = (side.of(rank) for side in self._learnt)
-        stood = ((to, given, LIKED), (to, given, PASSED), (by, received, LIKED), (by, received, PASSED))
-        now = (relations.liked, relations.passed, relations.liked_by, relations.passed_by)
-        return all(set(ids[kinds == opinion].tolist()) == have for (ids, kinds, opinion), have in zip(stood, now, strict=True))
 
     def passing(self, columns: Columns, viewer: Profile, filters: Filters, now_s: float) -> Passing:
         """Who is eligible by what both are and seek, and by the filters, of the rows that `columns` has; not the viewer."""
@@ -197,7 +187,7 @@ class Population:
                 continue
             self._hide(np.array([row]))
             self.directory.forget(person_id)
-            self._reborn.add(person_id)
+            self.learnt.reborn.add(person_id)
             self._changed.pop(person_id, None)
             self._unfolded.discard(person_id)
 
@@ -228,8 +218,12 @@ class Population:
         some = [self._unfolded.pop() for _ in range(min(at_most, len(self._unfolded)))]
         for person_id in some:
             row = self.row(person_id)
-            if row is not None and row >= self.columns.n_base:
-                self.tastes.learn(row, self.memory.of(person_id), self.rows)
+            content = None if row is None else self.tastes.spaces["content"].get(row)
+            if row is None or content is None:
+                continue
+            item = taste(self, self.tastes, person_id, content, self.memory.of(person_id))
+            if item is not None:
+                self.tastes.spaces["mutual"].put(np.array([row]), item[None], np.ones(1, np.bool_))
         return bool(self._unfolded)
 
     def _place(self, changed: Sequence[Placed]) -> None:

@@ -1,22 +1,20 @@
 """The vectors of a population: what people like, how they are liked, what their profiles say; and how newcomers get theirs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain import Profile, Relations
+from service.domain import Profile
 from service.features.content import ContentEncoder
 from service.population.foldin import FoldIn
 from service.population.planes import FloatVectors
 from service.population.vectors import Space
 
 Floats = NDArray[np.float32]
-Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
-RowsOf = Callable[[Ids], Rows]
 
 SPACES = ("mutual", "content")
 
@@ -70,28 +68,9 @@ class Tastes:
         if self.encoder is not None:
             content = self.encoder.encode_many([each.profile for each in placed])
             new = np.isnan(mutual[:, 0])
-            mutual[new] = self._predicted(self.encoder, content[new])
+            mutual[new] = predicted(self.encoder, content[new])
         for space, vectors in zip(self.spaces.values(), (mutual, content), strict=True):
             space.put(rows, vectors, ~np.isnan(vectors[:, 0]))
-
-    def learn(self, row: int, relations: Relations, rows_of: RowsOf) -> None:
-        """The taste of one appended row anew, from likes given and received. Nothing without fold-in or content."""
-        content = self.spaces["content"].get(row)
-        if content is not None:
-            learnt = self.learnt(content, relations, rows_of)
-            if learnt is not None:
-                self.spaces["mutual"].put(np.array([row]), learnt[None], np.ones(1, np.bool_))
-
-    def learnt(self, content: Floats, relations: Relations, rows_of: RowsOf) -> Floats | None:
-        """The `mutual` item of somebody with this content and these relations; None when that cannot be told."""
-        if self.fold_in is None or self.encoder is None:
-            return None
-        prior_p, prior_q = self.encoder.cold_vectors(content)
-        liked, passed, liked_by, passed_by = (
-            self._items(ids, rows_of) for ids in (relations.liked, relations.passed, relations.liked_by, relations.passed_by)
-        )
-        p = self.fold_in.p(self.q(liked), self.q(passed), prior_p)
-        return np.concatenate((self.fold_in.q(self.p(liked_by), self.p(passed_by), prior_q), p))
 
     def p(self, mutual: Floats) -> Floats:
         """The part of `mutual` items that says what they like, float32 (..., f)."""
@@ -116,21 +95,20 @@ class Tastes:
         if self.encoder is not None and (content is None or not same):
             content = self.encoder.encode(profile)
         if self.encoder is not None and mutual is None and content is not None:
-            mutual = self._predicted(self.encoder, content)
+            mutual = predicted(self.encoder, content)
         return mutual, content
 
-    def _items(self, ids: frozenset[int], rows_of: RowsOf) -> Floats:
-        """Vectors of those of `ids` who have one, in the order of ids, so that sums are the same wherever they are made."""
-        some = np.array(sorted(ids), np.int64)
-        rows = rows_of(some)
-        found = self.spaces["mutual"].gather(rows[rows >= 0])
-        return found[~np.isnan(found[:, 0])]
+    def predicted(self, content: Floats) -> Floats | None:
+        """The `mutual` item that content lets expect, float32 (2f,); None without an encoder."""
+        return None if self.encoder is None else predicted(self.encoder, content)
 
     def _kept(self, space: Space, previous: Rows) -> Floats:
         kept = np.full((len(previous), space.n_dims), np.nan, np.float32)
         kept[previous >= 0] = space.gather(previous[previous >= 0])
         return kept
 
-    def _predicted(self, encoder: ContentEncoder, content: Floats) -> Floats:
-        p, q = encoder.cold_vectors(content)
-        return np.concatenate((q, p), axis=-1)
+
+def predicted(encoder: ContentEncoder, content: Floats) -> Floats:
+    """The `mutual` items that contents (..., c) let expect, float32 (..., 2f)."""
+    p, q = encoder.cold_vectors(content)
+    return np.concatenate((q, p), axis=-1)

@@ -10,6 +10,7 @@ from service.domain import Profile, Relations
 from service.features.assemble import CandidateColumns, Floats, ViewerView
 from service.features.geography import unit_vectors
 from service.population.columns import COUNTS, N_SAYABLE, completeness
+from service.population.learning import taste
 from service.population.tastes import Tastes
 from service.population.vocabulary import UNKNOWN
 
@@ -48,14 +49,12 @@ def viewer_view(population: "Population", viewer: Profile, now_s: float, relatio
 def _vectors(
     population: "Population", tastes: Tastes, viewer: Profile, relations: Relations | None
 ) -> tuple[Floats | None, Floats | None]:
-    """The viewer's item and content. Whose likes, given or received, are not what the bundle learnt from is folded in anew: that
-    is what makes the first like change the next answer."""
+    """The viewer's item and content. With relations the item is as of them: so the first like changes the next answer."""
     row = population.row(viewer.id)
     same = row is not None and population.profile(viewer.id) == viewer
     mutual, content = tastes.of_profile(viewer, row, same)
-    if relations is not None and content is not None and not population.learnt_of(viewer.id, relations):
-        learnt = tastes.learnt(content, relations, population.rows)
-        mutual = mutual if learnt is None else learnt
+    if relations is not None and content is not None:
+        mutual = taste(population, tastes, viewer.id, content, relations)
     return mutual, content
 
 
