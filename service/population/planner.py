@@ -18,36 +18,43 @@ Method = Literal["none", "exact", "probe", "plain"]
 _UNMEASURED_NS = 150.0
 """A row's exact score where nothing was calibrated: 100 to 250 ns at 64 and 128 dimensions."""
 
-_FIELDS = ("share", "n_lists", "depth", "masked", "recall", "low_recall", "ms")
+_FIELDS = ("share", "miss", "depth", "masked", "recall", "low_recall", "ms", "n_lists")
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How one search goes. `share`: of the base's rows that pass; `depth`: how many the index names, `n_lists` of its lists
-    probed, both 0 where it is not asked; `expected_recall` of the best k, `estimated_ms`: as calibrated. `widened`: the probe
-    found fewer than exist, and this is what was done instead."""
+    """How one search goes. `share`: of the base's rows that pass.
+
+    Where the index is asked: it names `depth` rows, from lists that hold all but the part `miss` of the `wanted` best of all
+    rows, whether they pass or not; usually from about `n_lists`. `expected_recall` of the best k and `estimated_ms`: as
+    calibrated. `widened`: the plan before found fewer than exist, and this is what was done instead."""
 
     method: Method
     n_passing: int
     share: float
     n_lists: int = 0
     depth: int = 0
+    wanted: float = 0.0
+    miss: float = 0.0
     expected_recall: float = 1.0
     estimated_ms: float = 0.0
     widened: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The cheapest probe that reached the target where `share` of all pass. `depth`: those named by the index who pass.
-    `masked`: whether the index was given the mask. `recall`: mean over the queries; `low_recall`: of the worst twentieth of
-    them; `ms`: their median time. 0 lists: no probe reached the target."""
+    """The cheapest probe that reached the target where `share` of all pass.
+
+    `miss`: part of the expected best in lists left out; `depth`: rows named by the index who pass, 0: no probe reached the
+    target. `masked`: whether the index was given the mask. `recall`: mean over the queries; `low_recall`: of the worst
+    twentieth of them; `ms`: their median time; `n_lists`: mean number of lists."""
 
     share: float
-    n_lists: int
+    miss: float
     depth: int
     masked: bool
     recall: float
     low_recall: float
     ms: float
+    n_lists: float
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -62,7 +69,7 @@ class Calibration(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """Arrays: `figures` float64 (5,), `steps` float64 (n_steps, 7)."""
+        """Arrays: `figures` float64 (5,), `steps` float64 (n_steps, 8)."""
         figures = (self.k, self.target_recall, self.n_lists, self.exact_ms, self.exact_ns)
         rows = [[float(getattr(step, name)) for name in _FIELDS] for step in self.steps]
         return {"figures": np.array(figures, np.float64), "steps": np.array(rows, np.float64).reshape(-1, len(_FIELDS))}
@@ -72,13 +79,13 @@ class Calibration(msgspec.Struct, frozen=True):
         """From what `dump` gave. Raises ValueError for anything else."""
         figures, rows = arrays.get("figures"), arrays.get("steps")
         if figures is None or rows is None or figures.shape != (5,) or rows.ndim != 2 or rows.shape[1] != len(_FIELDS):
-            raise ValueError("a calibration is five figures and a table of seven columns")
+            raise ValueError("a calibration is five figures and a table of eight columns")
         if not (np.isfinite(figures).all() and np.isfinite(rows).all() and (rows >= 0).all() and figures[0] >= 1):
             raise ValueError("a calibration holds numbers that cannot be")
-        if (np.diff(rows[:, 0]) >= 0).any():
+        if (np.diff(rows[:, 0]) >= 0).any() or (rows[:, 0] == 0).any():
             raise ValueError("a calibration's steps go by falling share")
         k, target, n_lists, exact_ms, exact_ns = figures.tolist()
-        steps = (Step(share, int(lists), int(depth), bool(masked), *rest) for share, lists, depth, masked, *rest in rows.tolist())
+        steps = (Step(share, miss, int(depth), bool(masked), *rest) for share, miss, depth, masked, *rest in rows.tolist())
         return cls(int(k), target, int(n_lists), exact_ms, exact_ns, tuple(steps))
 
 
@@ -100,11 +107,9 @@ class Planner:
 
     def widen(self, plan: Plan) -> Plan:
         """What to do when a plan found fewer than exist: all lists, then everyone."""
-        most = 0 if self.calibration is None else self.calibration.n_lists
-        if plan.method != "exact" and (plan.method, plan.n_lists) != ("probe", most):
-            return replace(plan, method="probe", n_lists=most, widened=True)
-        ms = self._exact_ms(plan.n_passing)
-        return Plan("exact", plan.n_passing, plan.share, expected_recall=1.0, estimated_ms=ms, widened=True)
+        if self.calibration is not None and plan.method in ("probe", "plain") and plan.miss > 0:
+            return replace(plan, method="probe", n_lists=self.calibration.n_lists, miss=0.0, widened=True)
+        return Plan("exact", plan.n_passing, plan.share, estimated_ms=self._exact_ms(plan.n_passing), widened=True)
 
     def _exact_ms(self, n_passing: int) -> float:
         if self.calibration is None:
@@ -115,17 +120,19 @@ class Planner:
         """What both neighbouring steps need; None where either found nothing that reaches the target, or all who pass are
         wanted."""
         around = self._around(exact.share)
-        if self.calibration is None or not around or not all(step.n_lists for step in around) or k >= exact.n_passing:
+        if self.calibration is None or not around or not all(step.depth for step in around) or k >= exact.n_passing:
             return None
         more = max(1.0, k / self.calibration.k)
-        n_lists = min(self.calibration.n_lists, ceil(max(step.n_lists for step in around) * sqrt(more)))
         plain = not any(step.masked for step in around)
-        named = max(step.depth for step in around) * more / (exact.share if plain else 1.0)
+        depth = max(step.depth for step in around) * more / (exact.share if plain else 1.0)
+        n_lists = max(step.n_lists for step in around) * sqrt(more)  # as measured; the lists themselves follow from `wanted`
         return replace(
             exact,
             method="plain" if plain else "probe",
-            n_lists=n_lists,
-            depth=max(k, ceil(named)),
+            n_lists=min(self.calibration.n_lists, ceil(n_lists)),
+            depth=max(k, ceil(depth)),
+            wanted=k / exact.share,
+            miss=min(step.miss for step in around),
             expected_recall=min(step.recall for step in around),
             estimated_ms=_between(around, exact.share) * sqrt(more),
         )

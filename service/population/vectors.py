@@ -5,13 +5,14 @@ like, and asks as (p, q), so that one inner product is the sum of both direction
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.population.bits import Words, count, pack, rows_of, test
-from service.population.index import Index
+from service.population.index import Index, Probe
 from service.population.planes import Floats, Rows, Vectors, longest_of, rounding
 from service.population.planner import Plan, Planner
 
@@ -93,7 +94,7 @@ class Space:
     def get(self, row: int) -> Floats | None:
         """The vector of one row, float32 (d,)."""
         if row < self.n_base:
-            return self.base.gather(np.array([row]))[0]
+            return np.array(self.base.gather(np.array([row]))[0], np.float32)
         vectors, known = self._overlay
         place = row - self.n_base
         return np.array(vectors[place], np.float32) if place < len(known) and known[place] else None
@@ -136,7 +137,8 @@ class Space:
         wanted = min(k, passing.n_base)
         while self._index is not None and plan.method in ("probe", "plain"):
             words = passing.base if plan.method == "probe" else None
-            rows = self._index.search(query, plan.depth, plan.n_lists, words).rows
+            rank = k if words is not None else min(plan.depth, ceil(plan.wanted))
+            rows = self._index.search(query, Probe(plan.depth, rank, plan.wanted, plan.miss), words).rows
             if words is None:
                 rows = rows[test(passing.base, rows)]
             if len(rows) >= wanted:

@@ -1,0 +1,216 @@
+"""The index loses nobody: it reaches its recall under any mask and finds a hundred wherever a hundred pass."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.population import bits
+from service.population.bits import pack
+from service.population.calibration import Asked, calibrate
+from service.population.index import Index, Probe, build_index, lists_for
+from service.population.planes import Floats, FloatVectors, Planes
+from service.population.planner import Calibration, Planner, Step
+from service.population.vectors import Mask, Passing, Space
+
+N_ROWS, N_DIMS = 30_000, 24
+
+
+def clustered(n: int, seed: int) -> Floats:
+    """Tastes in clusters of falling importance, and some people more popular than others."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((60, N_DIMS))
+    people = centres[rng.integers(0, 60, n)] + 0.8 * rng.standard_normal((n, N_DIMS))
+    return (people * np.arange(1, N_DIMS + 1) ** -0.5 * rng.lognormal(0, 0.4, (n, 1))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def planes() -> Planes:
+    return Planes.of(clustered(N_ROWS, 1))
+
+
+@pytest.fixture(scope="module")
+def index(planes: Planes) -> Index:
+    return build_index(planes, seed=3)
+
+
+@pytest.fixture(scope="module")
+def calibration(planes: Planes, index: Index) -> Calibration:
+    return calibrate(planes, index, clustered(24, 2))
+
+
+@pytest.fixture(scope="module")
+def queries() -> Floats:
+    return clustered(30, 4)
+
+
+def best(planes: Planes, mask: Mask, query: Floats, k: int) -> set[int]:
+    rows = np.flatnonzero(mask)
+    scores = planes.gather(rows).astype(np.float64) @ query
+    return set(rows[np.argsort(-scores)[:k]].tolist())
+
+
+def liked_least(planes: Planes, query: Floats, share: float) -> Mask:
+    """A mask against the viewer's taste: those who do worst in the dimension that decides most."""
+    column = planes.slice(0, planes.n)[:, 0] * query[0]
+    return np.asarray(column <= np.quantile(column, share))
+
+
+def cheap(calibration: Calibration) -> Planner:
+    """A planner that asks the index whatever it costs."""
+    steps = tuple(
+        Step(step.share, step.miss, step.depth, step.masked, step.recall, step.low_recall, 0.0, step.n_lists)
+        for step in calibration.steps
+    )
+    return Planner(Calibration(100, 0.98, calibration.n_lists, 1e6, 1e6, steps))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.95, 0.4, 0.1, 0.05])
+@pytest.mark.parametrize("independent", [True, False])
+def test_a_probe_reaches_its_recall(
+    planes: Planes, index: Index, calibration: Calibration, queries: Floats, share: float, independent: bool
+) -> None:
+    space, recalls = Space(planes, index, cheap(calibration)), []
+    for query in queries:
+        mask = np.random.default_rng(5).random(N_ROWS) < share if independent else liked_least(planes, query, share)
+        searched = space.search(Passing.of(mask, N_ROWS), np.arange(N_ROWS), query, 100)
+        recalls.append(len(best(planes, mask, query, 100) & set(searched.rows.tolist())) / 100)
+        assert mask[searched.rows].all()
+    assert searched.plan.method == ("probe" if share < 0.9 else searched.plan.method) != "exact"
+    assert np.mean(recalls) >= (0.97 if independent else 0.95)
+
+
+@pytest.mark.parametrize("n_passing", [0, 1, 99, 100, 101, 400])
+def test_a_hundred_are_found_whenever_a_hundred_pass(planes: Planes, index: Index, n_passing: int) -> None:
+    """Even by a planner that hardly looks: lists for a hundredth of the best, one row more than wanted."""
+    steps = (Step(1.0, 0.99, 101, True, 1.0, 1.0, 0.0, 1.0), Step(1e-9, 0.99, 101, True, 1.0, 1.0, 0.0, 1.0))
+    space = Space(planes, index, Planner(Calibration(100, 0.98, index.n_lists, 1e6, 1e6, steps)))
+    mask = np.zeros(N_ROWS, np.bool_)
+    mask[np.random.default_rng(n_passing).choice(N_ROWS, n_passing, replace=False)] = True
+    searched = space.search(Passing.of(mask, N_ROWS), np.arange(N_ROWS), clustered(1, 9)[0], 100)
+    assert len(searched.rows) == min(100, n_passing)
+    assert searched.plan.widened == (n_passing > 100)
+
+
+def test_rows_appended_since_are_found_beside_those_of_a_probe(
+    planes: Planes, index: Index, calibration: Calibration, queries: Floats
+) -> None:
+    space = Space(planes, index, cheap(calibration))
+    space.put(np.array([N_ROWS, N_ROWS + 1]), np.stack((queries[0] * 1000, queries[0])), np.array([True, True]))
+    passing = Passing.of(np.arange(N_ROWS + 2) != N_ROWS + 1, N_ROWS)
+    searched = space.search(passing, np.arange(N_ROWS + 2), queries[0], 5)
+    assert (searched.rows[0], searched.plan.method) == (N_ROWS, "plain")
+    assert N_ROWS + 1 not in searched.rows
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_all_lists_name_every_row_once(index: Index, queries: Floats, words: bool) -> None:
+    mask = np.arange(N_ROWS) % 3 == 0
+    named = index.search(queries[0], Probe(N_ROWS, 100, 100.0, 0.0), pack(mask) if words else None)
+    assert sorted(named.rows.tolist()) == (np.flatnonzero(mask) if words else np.arange(N_ROWS)).tolist()
+    assert named.n_lists == index.n_lists
+
+
+def test_more_are_missed_in_fewer_lists(index: Index, queries: Floats) -> None:
+    lists = [
+        [index.search(query, Probe(10, 10, 100.0, miss), None).n_lists for miss in (0.5, 0.1, 1e-3, 1e-6)] for query in queries
+    ]
+    assert (np.diff(lists, axis=1) >= 0).all()
+    assert np.mean(lists, axis=0)[0] < np.mean(lists, axis=0)[-1] < index.n_lists
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e15])
+def test_a_query_of_any_length_is_answered(planes: Planes, index: Index, calibration: Calibration, scale: float) -> None:
+    query = (clustered(1, 7)[0] * scale).astype(np.float32)
+    space = Space(planes, index, cheap(calibration))
+    assert len(space.search(Passing.of(np.ones(N_ROWS, bool), N_ROWS), np.arange(N_ROWS), query, 100).rows) == 100
+
+
+def test_the_same_seed_builds_the_same_index(planes: Planes, index: Index) -> None:
+    done: list[tuple[int, int]] = []
+    again = build_index(planes, 3, lambda n_done, total: done.append((n_done, total)))
+    assert done == [(N_ROWS, N_ROWS)]
+    assert all(np.array_equal(value, index.dump()[name]) for name, value in again.dump().items())
+
+
+def test_an_index_is_read_back_from_what_was_written(index: Index, queries: Floats) -> None:
+    arrays = index.dump()
+    for array in arrays.values():
+        array.flags.writeable = False
+    loaded = Index.load(arrays)
+    expected = index.search(queries[0], Probe(50, 10, 100.0, 0.01), None)
+    assert loaded.search(queries[0], Probe(50, 10, 100.0, 0.01), None).rows.tolist() == expected.rows.tolist()
+    assert (loaded.n, loaded.d, loaded.n_lists) == (N_ROWS, N_DIMS, lists_for(N_ROWS))
+
+
+@pytest.mark.parametrize("damage", ["cut", "head", "empty"])
+def test_a_damaged_index_is_refused(index: Index, damage: str) -> None:
+    blob: NDArray[np.uint8] = index.dump()["lists"].copy()
+    if damage == "head":
+        blob[:4] = 0
+    blob = blob[: {"cut": len(blob) // 2, "head": len(blob), "empty": 0}[damage]]
+    with pytest.raises(ValueError, match="cannot be read"):
+        Index.load({**index.dump(), "lists": blob})
+
+
+def test_parts_of_different_indexes_are_refused(planes: Planes, index: Index) -> None:
+    arrays = index.dump()
+    with pytest.raises(ValueError, match="do not fit each other"):
+        Index.load({**arrays, "spread": arrays["spread"][1:]})
+    with pytest.raises(ValueError, match="an index is"):
+        Index.load({"lists": arrays["lists"]})
+    with pytest.raises(ValueError, match="does not fit"):
+        Space(FloatVectors(np.ones((3, N_DIMS), np.float32)), index)
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_too_few_rows_for_an_index_are_refused(n: int) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        build_index(FloatVectors(np.ones((n, 4), np.float32)), 0)
+
+
+def test_people_who_are_all_alike_can_be_indexed() -> None:
+    vectors = FloatVectors(np.ones((2000, 8), np.float32))
+    named = build_index(vectors, 0).search(np.ones(8, np.float32), Probe(100, 100, 100.0, 1e-3), None)
+    assert len(set(named.rows.tolist())) == 100
+
+
+def test_what_is_calibrated_reaches_the_target_by_falling_share(calibration: Calibration) -> None:
+    assert [step.share for step in calibration.steps] == [1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.05, 0.02, 0.01]
+    assert all(step.recall >= 0.98 for step in calibration.steps)
+    assert not calibration.steps[0].masked
+    assert all(step.masked for step in calibration.steps[3:])
+
+
+def test_recalls_are_calibrated_alike_twice(planes: Planes, index: Index) -> None:
+    first, second = (calibrate(planes, index, clustered(8, 2), seed=1) for _ in range(2))
+    assert {(step.share, step.miss, step.recall) for step in first.steps if step.share < 0.7} & {
+        (step.share, step.miss, step.recall) for step in second.steps
+    }
+    assert [step.share for step in first.steps] == [step.share for step in second.steps]
+
+
+def test_where_nothing_reaches_the_target_all_are_scored(planes: Planes, index: Index) -> None:
+    calibration = calibrate(planes, index, clustered(4, 2), target_recall=1.01)
+    assert {step.depth for step in calibration.steps} == {0}
+    assert {Planner(calibration).plan(n, N_ROWS, 100).method for n in (200, 10_000, N_ROWS)} == {"exact"}
+
+
+def test_masks_of_real_viewers_must_reach_the_target_by_themselves(planes: Planes, index: Index) -> None:
+    """Masks against their taste make for more lists than independent ones do, or lower figures for the same."""
+    asking = clustered(12, 2)
+    asked = [Asked(number, pack(liked_least(planes, query, 0.1))) for number, query in enumerate(asking)]
+    plain, meant = calibrate(planes, index, asking), calibrate(planes, index, asking, asked)
+    of = [next(step for step in each.steps if step.share == 0.1) for each in (plain, meant)]
+    assert (of[0].miss, of[0].recall) != (of[1].miss, of[1].recall)
+    assert of[1].recall >= 0.98
+
+
+@pytest.mark.parametrize("bad", [np.ones((0, N_DIMS)), np.ones((3, N_DIMS + 1)), np.full((3, N_DIMS), np.nan)])
+def test_queries_that_do_not_fit_are_refused(planes: Planes, index: Index, bad: NDArray[np.float64]) -> None:
+    with pytest.raises(ValueError, match=f"queries of {N_DIMS} finite numbers"):
+        calibrate(planes, index, bad)
+
+
+def test_a_mask_of_the_index_lets_nobody_else_pass(index: Index, queries: Floats) -> None:
+    words = pack(np.random.default_rng(0).random(N_ROWS) < 0.05)
+    assert all(bits.test(words, index.search(query, Probe(500, 100, 2000.0, 1e-3), words).rows).all() for query in queries)
