@@ -114,7 +114,7 @@ async def _population(settings: Settings, origin: Origin, background: Background
         return await _loaded_rankers(origin.door, installed, bundle)
 
     loaded = await load(origin)
-    holder: Holder = PopulationHolder(loaded.population, await prepare(loaded.bundle))
+    holder: Holder = PopulationHolder(loaded.population, await prepare(loaded.bundle), settings.overlay_max)
     feed = ChangeFeed(origin, holder, settings.feed_poll_ms, {"bundle": lambda: watcher.nudge()})
     watcher = BundleWatcher(origin, holder, feed, prepare, settings.bundle_poll_ms)
     await feed.catch_up()

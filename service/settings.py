@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallback_ranker: Annotated[str, Meta(description="Ranker that steps in for one that fails")] = "heuristic"
     exploration_share: Annotated[float, Meta(ge=0, le=0.5, description="Share of a slate's positions that explore")] = 0.1
     feed_poll_ms: Annotated[int, Meta(ge=10, description="Pause between two looks at the change feed, ms")] = 250
+    overlay_max: Annotated[int, Meta(ge=1, description="People new or changed since the bundle; more: train anew")] = 50_000
     bundle_poll_ms: Annotated[int, Meta(ge=10, description="Pause between two looks at the live bundle, ms")] = 2000
     changes_retention_days: Annotated[int, Meta(ge=1, description="How long changes are kept for replicas")] = 14
     impressions_flush_ms: Annotated[int, Meta(ge=10, description="Pause between two writes of impressions, ms")] = 500
