@@ -103,6 +103,14 @@ def test_activity_is_read_when_asked() -> None:
     assert unpack(base.eligible(person(1), recent, NOW_S, shown), 2).tolist() == [False, True]
 
 
+@pytest.mark.parametrize("n_shown", [1, 100])
+def test_activity_exactly_at_the_limit_counts_among_few_as_among_many(n_shown: int) -> None:
+    columns = columns_of([person(2 + at, last_active_at=NOW - timedelta(days=1)) for at in range(100)], Vocabularies())
+    shown = np.arange(100) < n_shown
+    found = BaseMask(columns, Vocabularies()).eligible(person(1), Filters(active_within_days=1), NOW_S, pack(shown))
+    assert unpack(found, 100).tolist() == shown.tolist()
+
+
 def test_who_is_not_shown_stays_out_and_what_was_given_is_not_written_to() -> None:
     columns = columns_of([person(2), person(3, status=Status.PAUSED), person(4, gender="man")], Vocabularies())
     shown = pack(columns["active"])

@@ -78,9 +78,20 @@ def test_who_stands_at_the_very_limit_is_judged_by_the_last_bit(row: int, seed: 
             assert unpack(words, 600)[row] == (limit == at_limit)
 
 
-@pytest.mark.parametrize(("within", "expected"), [(None, 700), (1.0, 0)])
-def test_people_of_unknown_place_pass_preferences_and_fail_the_filter(within: float | None, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("seeks", "within", "expected"), [(0.0, None, 700), (0.0, 1.0, 0), (np.inf, None, 700), (np.inf, np.inf, 0)]
+)
+def test_people_of_unknown_place_pass_preferences_and_fail_the_filter(seeks: float, within: float | None, expected: int) -> None:
     words = pack(np.ones(700, np.bool_))
     place: Any = np.full((700, 3), np.nan)
-    Places(place, np.zeros(700)).keep_near(words, Reach(unit_vectors(0.0, 0.0), 0.0, within))
+    Places(place, np.zeros(700)).keep_near(words, Reach(unit_vectors(0.0, 0.0), seeks, within))
     assert np.bitwise_count(words).sum() == expected
+
+
+def test_limits_of_everyone_differing_are_each_met() -> None:
+    place = np.repeat(unit_vectors(np.array([48.0]), np.array([2.0])), 600, axis=0)
+    reach = Reach(unit_vectors(48.3, 2.0), np.inf, None)
+    limits = squared_chords(place, reach.here)[0] * np.linspace(0.5, 1.5, 600)
+    words = pack(np.ones(600, np.bool_))
+    Places(place, limits).keep_near(words, reach)
+    assert words.tolist() == pack(near(place, limits, reach)).tolist()
