@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from service.domain import FeedPosition
 from service.errors import BundleInvalid
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 """Of versions and files: no slash and no leading dot, so that none leads out of the store."""
@@ -92,6 +92,10 @@ class Bundle:
         if name not in self._arrays:
             raise BundleInvalid(f"bundle {self.version}: there is no array {name!r}")
         return self._arrays[name]
+
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """All arrays whose names begin with `prefix`, by the rest of their names."""
+        return {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
 
     def blob(self, name: str) -> memoryview:
         """The bytes of a blob, read-only and mapped. Raises BundleInvalid when the bundle has none of that name."""

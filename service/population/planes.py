@@ -14,9 +14,9 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
-ROWS_AT_ONCE = 1024
-"""Rows gathered and multiplied at once. Measured at 20,000 of 1,000,000 × 128 bytes: chunks of 1,024 take 2.0 ms, all at once
-3.4."""
+ROWS_AT_ONCE = 512
+"""Rows gathered and multiplied at once. Measured at 10,000 of 1,000,000 × 128 bytes: 0.57 ms in room that is used again, 1.0
+with fresh arrays for each chunk, 1.7 all at once."""
 
 _ENCODE_ROWS = 65_536
 _LEVELS = 65_535
@@ -56,11 +56,10 @@ class Planes:
     def __post_init__(self) -> None:
         bytes_only = all(plane.dtype == np.uint8 for plane in (self.high, self.low))
         if self.high.ndim != 2 or self.low.shape != self.high.shape or not bytes_only:
-            raise ValueError(f"planes of shapes {self.high.shape} and {self.low.shape} are not two of bytes that fit each other")
-        if not self.floor.shape == self.step.shape == self.high.shape[1:]:
-            raise ValueError(f"{self.d} dimensions do not fit {len(self.floor)} floors and {len(self.step)} steps")
-        if not (np.isfinite(self.floor).all() and np.isfinite(self.step).all()):
-            raise ValueError("floors and steps must be finite")
+            raise ValueError(f"planes of shapes {self.high.shape} and {self.low.shape} are not two of bytes that fit each
+            other") if not self.floor.shape == self.step.shape == self.high.shape[1:]: raise ValueError(f"{self.d} dimensions
+            do not fit {len(self.floor)} floors and {len(self.step)} steps") if not (np.isfinite(self.floor).all() and
+            np.isfinite(self.step).all()): raise ValueError("floors and steps must be finite")
 
     @classmethod
     def of(cls, vectors: NDArray[Any]) -> "Planes":
@@ -176,10 +175,16 @@ def _slack(n_dims: int, largest: float) -> float:
 
 
 def _products(table: NDArray[Any], rows: Rows, weights: Floats) -> Floats:
-    """table[rows] @ weights in chunks; without gathering when all rows are asked for."""
+    """table[rows] @ weights in chunks; without gathering when all rows are asked for. Rows are within the table."""
     scores = np.empty(len(rows), np.float32)
     everyone = len(rows) == len(table)
+    # Room that is used again for each chunk and stays in the cache; with `mode`, numpy writes to it at once.
+    taken = np.empty((min(ROWS_AT_ONCE, len(rows)), table.shape[1]), table.dtype)
+    numbers = np.empty(taken.shape, np.float32)
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        scores[part] = (table[part] if everyone else table[rows[part]]).astype(np.float32, copy=False) @ weights
+        part = rows[start : start + ROWS_AT_ONCE]
+        n = len(part)
+        source = table[start : start + n] if everyone else np.take(table, part, axis=0, out=taken[:n], mode="clip")
+        numbers[:n] = source
+        np.dot(numbers[:n], weights, out=scores[start : start + n])
     return scores

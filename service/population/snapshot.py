@@ -57,7 +57,7 @@ def write(writer: BundleWriter, population: Population, tastes: Tastes, writing:
         for part in ("indptr", "ids", "kinds"):
             writer.array(f"relations.{side}.{part}", getattr(getattr(population.memory, side), part))
     for name in SPACES:
-        write_space(writer, name, population, (tastes, order), (writing.seed, writing.report))
+        write_space(writer, name, population, tastes, (order, writing.seed), writing.report)
     for prefix, fitted in (("content", tastes.encoder), ("foldin", tastes.fold_in)):
         for name, array in (fitted.dump() if fitted is not None else {}).items():
             writer.array(f"{prefix}.{name}", array)
@@ -184,12 +184,8 @@ def _side(bundle: Bundle, name: str, n_people: int) -> Side:
 
 def _tastes(bundle: Bundle, n_people: int) -> Tastes:
     mutual, content = (read_space(bundle, name, n_people) for name in SPACES)
-    encoder, fold_in = (_arrays(bundle, prefix) for prefix in ("content", "foldin"))
+    encoder, fold_in = bundle.arrays("content."), bundle.arrays("foldin.")
     return Tastes(mutual, content, ContentEncoder.load(encoder) if encoder else None, FoldIn.load(fold_in) if fold_in else None)
-
-
-def _arrays(bundle: Bundle, prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(f"{prefix}."): bundle.array(name) for name in bundle.names(f"{prefix}.")}
 
 
 def _check_spans(name: str, indptr: NDArray[Any], n_people: int, n_values: int) -> None:

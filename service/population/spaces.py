@@ -5,8 +5,12 @@ from numpy.typing import NDArray
 
 from service.artifacts.bundle import Bundle
 from service.artifacts.store import BundleWriter
-from service.population.index import INDEX_FROM_ROWS
+from service.domain import Filters
+from service.population.bits import pack
+from service.population.calibration import Asked, calibrate
+from service.population.index import INDEX_FROM_ROWS, Index, build_index
 from service.population.planes import FloatVectors, Planes
+from service.population.planner import Calibration, Planner
 from service.population.population import Population
 from service.population.tastes import Tastes
 from service.population.vectors import Space
@@ -14,32 +18,55 @@ from service.telemetry import Progress
 
 Rows = NDArray[np.int64]
 
-_QUERIES = 64
-"""Viewers whose questions calibrate an index, a third of them with what they really seek."""
+_PLANES = ("high", "low", "floor", "step")
 
-_FLOATS_TO_ROWS = INDEX_FROM_ROWS
-"""Up to so many people vectors are decoded when a bundle is opened, 15 MB at most: scoring everyone then takes a third."""
+_VIEWERS = 96
+_SEEKING = 32
+"""Viewers whose questions calibrate an index, and how many of them ask under the mask of what they really seek."""
 
 
 def write_space(
-    writer: BundleWriter, name: str, population: Population, vectors: tuple[Tastes, Rows], how: tuple[int, Progress]
+    writer: BundleWriter, name: str, population: Population, tastes: Tastes, layout: tuple[Rows, int], report: Progress
 ) -> None:
-    """Add one space, its rows in the given order. `how`: the seed of everything drawn, and who is told how far it is."""
-    tastes, order = vectors
+    """Add one space. `layout`: rows in the order to be kept, and the seed of everything drawn."""
+    order, seed = layout
     base = tastes.spaces[name].base
     in_order = np.array_equal(order, np.arange(len(order)))
     planes = Planes.of(base.slice(0, base.n) if in_order else base.gather(order))
-    for part in ("high", "low", "floor", "step"):
+    for part in _PLANES:
         writer.array(f"vectors.{name}.{part}", getattr(planes, part))
+    if planes.n < INDEX_FROM_ROWS:
+        return
+    index = build_index(planes, seed, lambda done, total: report(f"Index of {name}", done, total))
+    for part, array in index.dump().items():
+        writer.array(f"index.{name}.{part}", array)
+    report(f"Calibration of {name}", 0, 1)
+    viewers = np.sort(np.random.default_rng([seed, 7]).choice(planes.n, _VIEWERS, replace=False))
+    items = planes.gather(viewers)
+    queries = np.stack([tastes.query(item) for item in items]) if name == "mutual" else items
+    for part, array in calibrate(planes, index, queries, sought(population, order, viewers), seed=seed).dump().items():
+        writer.array(f"calibration.{name}.{part}", array)
+    report(f"Calibration of {name}", 1, 1)
 
 
 def read_space(bundle: Bundle, name: str, n_people: int) -> Space:
-    """The space of a bundle. Raises ValueError when its parts do not fit each other."""
-    planes = Planes(*(bundle.array(f"vectors.{name}.{part}") for part in ("high", "low", "floor", "step")))
+    """The space of a bundle. Few people's vectors are decoded, 15 MB at most: scoring everyone then takes a third.
+
+    Raises ValueError when its parts do not fit each other.
+    """
+    planes = Planes(*(bundle.array(f"vectors.{name}.{part}") for part in _PLANES))
     if planes.n != n_people:
         raise ValueError(f"vectors of {planes.n} people, and {n_people} people")
-    return Space(decoded(planes) if planes.n <= _FLOATS_TO_ROWS else planes)
+    parts = {kind: bundle.arrays(f"{kind}.{name}.") for kind in ("index", "calibration")}
+    if parts["index"]:
+        return Space(planes, Index.load(parts["index"]), Planner(Calibration.load(parts["calibration"])))
+    return Space(FloatVectors(planes.slice(0, planes.n)) if planes.n < INDEX_FROM_ROWS else planes)
 
 
-def decoded(planes: Planes) -> FloatVectors:
-    return FloatVectors(planes.slice(0, planes.n))
+def sought(population: Population, order: Rows, viewers: Rows) -> list[Asked]:
+    """Whom some of the viewers may be shown by what they and the others seek. Masks and viewers by rows in the given order."""
+    asked: list[Asked] = []
+    for query in range(0, len(viewers), len(viewers) // _SEEKING):
+        viewer = population.base_profiles.get(int(order[viewers[query]]))
+        asked.append(Asked(query, pack(population.mask(viewer, Filters(), 0.0)[order])))
+    return asked

@@ -69,7 +69,7 @@ async def train(settings: Settings, database: Database, force: bool, seed: int, 
         gate = judge_gate(material, lesson, learners, await live_bundle(store, bundles))
     lesson = _with_gate(lesson, gate)
     with steps("writing"):
-        manifest = write_bundle(store, material, read, lesson, learners)
+        manifest = write_bundle(store, material, read, lesson, learners, report)
         await bundles.register(manifest.version, manifest.created_at, manifest.metrics)
     if gate.refuses(settings.publish_margin) and not force:
         raise PublishRefused(

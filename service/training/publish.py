@@ -19,6 +19,7 @@ from service.population.population import Population
 from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
 from service.repositories.columns import InteractionTable
+from service.telemetry import Progress
 from service.training.evaluate import judge_model, task_of
 from service.training.examples import Pairs
 from service.training.learn import Learners, Lesson, Material
@@ -73,14 +74,14 @@ def judge_gate(material: Material, lesson: Lesson, learners: Learners, live: Liv
     return Gate(candidate, judge_model(learners.model(then, rankers), task, learners.seed).ndcg20)
 
 
-def write_bundle(store: Store, material: Material, read: Read, lesson: Lesson, learners: Learners) -> Manifest:
+def write_bundle(store: Store, material: Material, read: Read, lesson: Lesson, learners: Learners, report: Progress) -> Manifest:
     """Everyone, their vectors and the rankers as one bundle in the store. Raises BundleInvalid when it cannot be written."""
     tastes = _tastes(lesson)
     population = build(material.profiles, StandingPairs.of_table(read.events), tastes)
     created_at = datetime.now(UTC)
     # Small data trains in less than a second: the microseconds tell two bundles of one second and one content apart.
     with BundleWriter(store, new_version(created_at, created_at.isoformat())) as writer:
-        snapshot.write(writer, population, tastes)
+        snapshot.write(writer, population, tastes, snapshot.Writing(learners.seed, report))
         rankers = {
             name: add_ranker(writer, learners.installed.by_name[name], ranker) for name, ranker in lesson.trained.rankers.items()
         }
