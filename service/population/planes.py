@@ -56,10 +56,11 @@ class Planes:
     def __post_init__(self) -> None:
         bytes_only = all(plane.dtype == np.uint8 for plane in (self.high, self.low))
         if self.high.ndim != 2 or self.low.shape != self.high.shape or not bytes_only:
-            raise ValueError(f"planes of shapes {self.high.shape} and {self.low.shape} are not two of bytes that fit each
-            other") if not self.floor.shape == self.step.shape == self.high.shape[1:]: raise ValueError(f"{self.d} dimensions
-            do not fit {len(self.floor)} floors and {len(self.step)} steps") if not (np.isfinite(self.floor).all() and
-            np.isfinite(self.step).all()): raise ValueError("floors and steps must be finite")
+            raise ValueError(f"planes of shapes {self.high.shape} and {self.low.shape} are not two of bytes that fit each other")
+        if not self.floor.shape == self.step.shape == self.high.shape[1:]:
+            raise ValueError(f"{self.d} dimensions do not fit {len(self.floor)} floors and {len(self.step)} steps")
+        if not (np.isfinite(self.floor).all() and np.isfinite(self.step).all()):
+            raise ValueError("floors and steps must be finite")
 
     @classmethod
     def of(cls, vectors: NDArray[Any]) -> "Planes":
@@ -184,7 +185,6 @@ def _products(table: NDArray[Any], rows: Rows, weights: Floats) -> Floats:
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[start : start + ROWS_AT_ONCE]
         n = len(part)
-        source = table[start : start + n] if everyone else np.take(table, part, axis=0, out=taken[:n], mode="clip")
-        numbers[:n] = source
+        numbers[:n] = table[start : start + n] if everyone else np.take(table, part, axis=0, out=taken[:n], mode="clip")
         np.dot(numbers[:n], weights, out=scores[start : start + n])
     return scores

@@ -159,7 +159,7 @@ def test_unknown_version_is_refused(store: Store) -> None:
     assert VERSION in refused(store)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"schema": 1}', b'\xff\xfe{"schema": 1}', b"null"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"schema": 2}', b'\xff\xfe{"schema": 1}', b"null"])
 def test_damaged_manifest_is_refused(local: Store, text: bytes) -> None:
     publish(local)
     (local.folder / VERSION / MANIFEST).write_bytes(text)
@@ -168,8 +168,8 @@ def test_damaged_manifest_is_refused(local: Store, text: bytes) -> None:
 
 def test_foreign_schema_is_named(local: Store) -> None:
     publish(local)
-    (local.folder / VERSION / MANIFEST).write_bytes(b'{"schema": 2, "anything": []}')
-    assert "has schema 2, and this release reads 1" in refused(local)
+    (local.folder / VERSION / MANIFEST).write_bytes(b'{"schema": 1, "anything": []}')
+    assert "has schema 1, and this release reads 2" in refused(local)
 
 
 def test_bundle_under_another_version_is_refused(local: Store) -> None:
