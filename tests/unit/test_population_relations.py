@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from service.domain import Kind, Relations
 from service.population import runs
+from service.population.build import StandingPairs, build
+from service.population.columns import COUNTS
+from service.population.population import Population, counts
 from service.population.relations import BLOCKED, LIKED, MESSAGED, PASSED, RelationMemory, compress
 from service.repositories.columns import CODES
+from tests.population_people import person
 
 PEOPLE = range(1, 7)
 IN_BASE = np.array([1, 2, 4, 5], np.int64)
@@ -23,6 +27,7 @@ events = st.lists(
     st.tuples(st.sampled_from(PEOPLE), st.sampled_from(PEOPLE), st.sampled_from(list(Kind))).filter(lambda e: e[0] != e[1]),
     max_size=60,
 )
+whole_laws = settings(laws, max_examples=30)
 batches = st.lists(events, max_size=6)
 
 
@@ -219,11 +224,11 @@ def test_block_of_somebody_not_known_yet_is_remembered() -> None:
     assert memory.of(2**62).blocked == {1}
 
 
-def test_a_million_entries_are_a_few_runs_and_none_is_lost(merging: None) -> None:
+def test_many_batches_become_a_few_runs_and_none_is_lost(merging: None) -> None:
     draw = np.random.default_rng(1)
     store = runs.Runs()
     said: dict[int, int] = {}
-    for step in range(1, 120):
+    for step in range(1, 60):
         keys = np.unique(draw.integers(0, 40_000, 300 if step % 7 else 3_000))
         states = np.full(len(keys), 1 + step % 3, np.uint8)
         store.add(keys, states)
@@ -232,3 +237,74 @@ def test_a_million_entries_are_a_few_runs_and_none_is_lost(merging: None) -> Non
     assert store.find(known).tolist() == [said[key] for key in known.tolist()]
     assert store.n_runs < 40
     assert len(store) < 3 * len(said)
+
+
+def population_of(book: Book) -> Population:
+    rows = [(*pair, standing) for pair, standing in book.opinions.items()] + [(*pair, BLOCKED) for pair in book.blocks]
+    rows += [(*pair, MESSAGED) for pair in book.messages] * 2
+    actors, targets, standing = (np.array([row[index] for row in rows], np.int64) for index in range(3))
+    return build([person(one) for one in PEOPLE], StandingPairs(actors, targets, standing.astype(np.int8)))
+
+
+def told(population: Population, happened: list[Event]) -> None:
+    actors, targets = (np.array([event[index] for event in happened], np.int64) for index in range(2))
+    population.apply_interactions(actors, targets, np.array([CODES[event[2]] for event in happened], np.int8))
+
+
+def assert_counts(population: Population, book: Book) -> None:
+    """Likes received, passes received, likes given, passes given, as the columns have them."""
+    for who in PEOPLE:
+        row = np.array([population.row(who)], np.int64)
+        pairs = [(book.counted(opinion), side) for side in (1, 0) for opinion in (LIKED, PASSED)]
+        counted = [sum(pair[side] == who for pair in those) for those, side in pairs]
+        assert [int(population.columns.take(name, row)[0]) for name in COUNTS] == counted
+
+
+@whole_laws
+@given(before=events, after=batches, gone=st.sampled_from(PEOPLE), later=batches)
+def test_columns_of_counts_follow_events_and_erasures(
+    before: list[Event], after: list[list[Event]], gone: int, later: list[list[Event]]
+) -> None:
+    book = Book()
+    book.apply(before)
+    population = population_of(book)
+    for happened in after:
+        book.apply(happened)
+        told(population, happened)
+    assert_counts(population, book)
+    population.erase([gone])
+    book.forget(gone)
+    population.apply_profiles([person(gone, name="somebody new", incarnation=2)])
+    assert_counts(population, book)
+    for happened in later:
+        book.apply(happened)
+        told(population, happened)
+    assert_counts(population, book)
+
+
+def test_somebody_not_known_yet_brings_what_was_said_along() -> None:
+    population = build([person(1)])
+    told(population, [(2, 1, Kind.MESSAGE), (1, 2, Kind.MESSAGE), (3, 1, Kind.BLOCK)])
+    population.apply_profiles([person(2), person(3)])
+    row = np.array([population.row(2)], np.int64)
+    assert [int(population.columns.take(name, row)[0]) for name in COUNTS] == [1, 0, 1, 0]
+    assert population.relations(1).blocked == {3}
+
+
+@whole_laws
+@given(known=batches, read=events, later=batches)
+def test_relations_read_anew_take_the_place_of_those_known(
+    known: list[list[Event]], read: list[Event], later: list[list[Event]]
+) -> None:
+    population, book = population_of(Book()), Book()
+    for happened in known:
+        told(population, happened)
+    book.apply(read)
+    anew = memory_of(book, np.array(PEOPLE))
+    population.replace_relations(anew, counts(anew))
+    assert_counts(population, book)
+    for happened in later:
+        book.apply(happened)
+        told(population, happened)
+    assert_counts(population, book)
+    assert_same(population.memory, book)
