@@ -105,10 +105,18 @@ class Planner:
         probe = self._probe(exact, k)
         return exact if probe is None or exact.estimated_ms <= probe.estimated_ms else probe
 
+    def enough(self, plan: Plan, k: int) -> int:
+        """How many a plan must find. Without a mask, half of as many as if those named passed like everyone: else the mask leaves
+        out just those whom the viewer likes best, and the best who pass may lie deeper."""
+        unmasked = ceil(plan.depth * plan.share / 2) if plan.method == "plain" else 0
+        return min(plan.n_passing, max(k, unmasked))
+
     def widen(self, plan: Plan) -> Plan:
-        """What to do when a plan found fewer than exist: all lists, then everyone."""
-        if self.calibration is not None and plan.method in ("probe", "plain") and plan.miss > 0:
-            return replace(plan, method="probe", n_lists=self.calibration.n_lists, miss=0.0, widened=True)
+        """What to do when a plan found too few: give the mask to the index, then search all lists, then score everyone."""
+        if self.calibration is not None and plan.method == "plain":
+            return replace(plan, method="probe", depth=ceil(plan.depth * plan.share), widened=True)
+        if self.calibration is not None and plan.method == "probe" and plan.miss > 0:
+            return replace(plan, n_lists=self.calibration.n_lists, miss=0.0, widened=True)
         return Plan("exact", plan.n_passing, plan.share, estimated_ms=self._exact_ms(plan.n_passing), widened=True)
 
     def _exact_ms(self, n_passing: int) -> float:

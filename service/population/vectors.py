@@ -134,14 +134,13 @@ class Space:
 
     def _candidates(self, plan: Plan, passing: Passing, query: Floats, k: int) -> tuple[Rows, Plan]:
         """Rows of the base, ascending, that hold its best k, as far as the plan promises; and what was done in the end."""
-        wanted = min(k, passing.n_base)
         while self._index is not None and plan.method in ("probe", "plain"):
             words = passing.base if plan.method == "probe" else None
             rank = k if words is not None else min(plan.depth, ceil(plan.wanted))
             rows = self._index.search(query, Probe(plan.depth, rank, plan.wanted, plan.miss), words).rows
             if words is None:
                 rows = rows[test(passing.base, rows)]
-            if len(rows) >= wanted:
+            if len(rows) >= self._planner.enough(plan, k):
                 rows.sort()
                 return rows, plan
             plan = self._planner.widen(plan)

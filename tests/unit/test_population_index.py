@@ -91,6 +91,17 @@ def test_a_hundred_are_found_whenever_a_hundred_pass(planes: Planes, index: Inde
     assert searched.plan.widened == (n_passing > 100)
 
 
+def test_a_mask_that_leaves_out_just_the_best_is_given_to_the_index(planes: Planes, index: Index) -> None:
+    query = clustered(1, 8)[0]
+    scores = planes.slice(0, N_ROWS) @ query
+    steps = (Step(1.0, 1e-3, 500, False, 1.0, 1.0, 0.0, 1.0), Step(0.5, 1e-3, 500, False, 1.0, 1.0, 0.0, 1.0))
+    space = Space(planes, index, Planner(Calibration(100, 0.98, index.n_lists, 1e6, 1e6, steps)))
+    mask = scores <= np.quantile(scores, 0.98)
+    searched = space.search(Passing.of(mask, N_ROWS), np.arange(N_ROWS), query, 100)
+    assert (searched.plan.method, searched.plan.widened) == ("probe", True)
+    assert len(best(planes, mask, query, 100) & set(searched.rows.tolist())) >= 90
+
+
 def test_rows_appended_since_are_found_beside_those_of_a_probe(
     planes: Planes, index: Index, calibration: Calibration, queries: Floats
 ) -> None:

@@ -100,15 +100,23 @@ def test_an_empty_population_is_no_search() -> None:
     assert Planner(TABLE).plan(0, 0, 100).share == 0.0
 
 
-@pytest.mark.parametrize("n_passing", [100_000, N])
-def test_what_found_too_few_widens_to_all_lists_and_then_to_everyone(n_passing: int) -> None:
+@pytest.mark.parametrize(("n_passing", "ways"), [(100_000, ["probe", "exact"]), (950_000, ["probe", "probe", "exact"])])
+def test_what_found_too_few_widens_step_by_step_to_everyone(n_passing: int, ways: list[str]) -> None:
     planner = Planner(TABLE)
     plans = [planner.plan(n_passing, N, 100)]
     while plans[-1].method != "exact":
         plans.append(planner.widen(plans[-1]))
-    assert [(plan.method, plan.widened) for plan in plans[1:]] == [("probe", True), ("exact", True)]
-    assert (plans[1].n_lists, plans[1].miss) == (1024, 0.0)
-    assert plans[2].estimated_ms == pytest.approx(0.1 + n_passing * 1e-4)
+    assert [plan.method for plan in plans[1:]] == ways
+    assert all(plan.widened for plan in plans[1:])
+    assert (plans[-2].n_lists, plans[-2].miss) == (1024, 0.0)
+    assert plans[-1].estimated_ms == pytest.approx(0.1 + n_passing * 1e-4)
+
+
+def test_with_a_mask_a_hundred_are_enough_and_without_one_half_of_those_expected() -> None:
+    planner = Planner(TABLE)
+    plans = [planner.plan(n, N, 100) for n in (100_000, 950_000)]
+    assert [planner.enough(plan, 100) for plan in plans] == [100, 501]
+    assert planner.enough(planner.plan(60, N, 100), 100) == 60
 
 
 def test_a_calibration_is_read_back_from_what_was_written() -> None:
