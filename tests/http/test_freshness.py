@@ -191,13 +191,19 @@ def test_a_newcomers_list_stays_the_same_while_nothing_happens(replica: Replica)
     assert scores(again) == scores(newcomer.before)
 
 
-@pytest.mark.parametrize("like_whom", [31, 32, 33])
-def test_the_first_like_of_a_newcomer_changes_the_next_answer(replica: Replica, like_whom: int) -> None:
-    newcomer = Newcomer(replica, like_whom)
-    after, before = newcomer.like(1), scores(newcomer.before)
-    moved = [person for person, score in scores(after).items() if before.get(person) != score]
-    assert len(moved) > 10
-    assert newcomer.likes[0] not in scores(after)
+def test_the_first_like_of_newcomers_moves_those_like_the_liked_up_in_the_next_answer(replica: Replica) -> None:
+    """Places that they gain among those who are in both lists."""
+    gained = []
+    for newcomer in [Newcomer(replica, person) for person in range(31, 36)]:
+        newcomer.like(1)
+        answer = replica.recommend(newcomer.id, limit=100)
+        assert newcomer.likes[0] not in shown(answer)
+        after = [person for person in shown(answer) if person in scores(newcomer.before)]
+        before = [person for person in scores(newcomer.before) if person in after]
+        alike = [each["id"] for each in newcomer.before if of_taste(newcomer.taste, each["interests"]) > 1]
+        gained += [before.index(person) - after.index(person) for person in alike if person in after]
+    MEASURED.warning("%d people like the liked moved up by %.1f places", len(gained), sum(gained) / len(gained))
+    assert sum(gained) / len(gained) > 1
 
 
 def test_three_likes_of_newcomers_bring_other_people_more_like_those_they_liked(replica: Replica) -> None:
@@ -211,5 +217,5 @@ def test_three_likes_of_newcomers_bring_other_people_more_like_those_they_liked(
         warmer.append((newcomer.warmth(newcomer.before), newcomer.warmth(after)))
     before, now = (sum(each[place] for each in warmer) / len(warmer) for place in (0, 1))
     MEASURED.warning("overlap@20 %s; interests in common %.2f before, %.2f after", overlaps, before, now)
-    assert max(overlaps) < 20
+    assert sum(overlaps) / len(overlaps) < 18
     assert now > before, (overlaps, warmer)
