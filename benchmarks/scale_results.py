@@ -99,7 +99,8 @@ def _bundle_rows(size: Size) -> Iterator[Row]:
     yield Row(f"{name}: index built and calibrated", index_s, "s", _MOST_INDEX_S if n <= _MILLION else None, at_most=True)
     yield Row(f"{name}: bundle written in all", sum(size.built.bundle_s.values()), "s")
     yield Row(f"{name}: resident after traffic", size.memory.after["VmRSS"], "MB")
-    yield Row(f"{name}: resident a person", round(bytes_a_person(size)), "bytes", _MOST_BYTES, at_most=True)
+    most = _MOST_BYTES if n >= _MILLION else None  # fewer share what a process takes anyhow
+    yield Row(f"{name}: resident a person", round(bytes_a_person(size)), "bytes", most, at_most=True)
 
 
 def bytes_a_person(size: Size) -> float:
