@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.scale_results import Cell
 
@@ -46,7 +46,7 @@ def _by_share(cells: Sequence[Cell], n: int, path: Path) -> Path:
                 axis.plot(shares, values, line, marker=".", color=_COLOURS[kind], label=f"{_NAMES[kind]}, {variety}")
         _dress(axis, title, "people who pass, %")
         axis.invert_xaxis()
-    axes.flat[0].legend(fontsize=8)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(f"{n:,} people, one core; Amity's times include the mask, the others' do not")
     return _saved(figure, path)
 
@@ -64,7 +64,8 @@ def _by_size(cells: Sequence[Cell], path: Path) -> Path:
                     sizes, values = [each.n_people for each in some], [value(each) for each in some]
                     axis.plot(sizes, values, line, marker=".", color=_COLOURS[kind], label=f"{_NAMES[kind]}, {variety}")
             _dress(axis, f"{title}, {share * 100:g} %", "people")
-    axes.flat[0].legend(fontsize=7)
+            axis.set_xticks(sorted({cell.n_people for cell in cells}))
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return _saved(figure, path)
 
 
@@ -77,6 +78,7 @@ def _dress(axis: Any, title: str, below: str) -> None:
     axis.set_xlabel(below)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3)
     if title.startswith("recall"):
         axis.set_ylim(0, 1.03)
