@@ -132,13 +132,14 @@ class Planner:
             return None
         more = max(1.0, k / self.calibration.k)
         plain = not any(step.masked for step in around)
-        depth = max(step.depth for step in around) * more / (exact.share if plain else 1.0)
+        # Measured at 1,000,000: by its root, recall still rises with k, .983 of 100, .986 of 200, .991 of 500.
+        depth = max(step.depth for step in around) * sqrt(more) / (exact.share if plain else 1.0)
         n_lists = max(step.n_lists for step in around) * sqrt(more)  # as measured; the lists themselves follow from `wanted`
         return replace(
             exact,
             method="plain" if plain else "probe",
             n_lists=min(self.calibration.n_lists, ceil(n_lists)),
-            depth=max(k, ceil(depth)),
+            depth=max(ceil(2 * k / (exact.share if plain else 1.0)), ceil(depth)),
             wanted=k / exact.share,
             miss=min(step.miss for step in around),
             expected_recall=min(step.recall for step in around),

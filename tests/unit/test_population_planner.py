@@ -63,7 +63,7 @@ def test_without_a_mask_so_many_more_are_named_as_will_not_pass() -> None:
     assert Planner(TABLE).plan(950_000, N, 100).depth == 1053
 
 
-@pytest.mark.parametrize(("k", "depth", "wanted"), [(10, 2000, 100), (100, 2000, 1000), (300, 6000, 3000)])
+@pytest.mark.parametrize(("k", "depth", "wanted"), [(10, 2000, 100), (100, 2000, 1000), (300, 3465, 3000), (2000, 8945, 20_000)])
 def test_for_more_people_more_are_named(k: int, depth: int, wanted: float) -> None:
     plan = Planner(TABLE).plan(100_000, N, k)
     assert (plan.depth, plan.wanted) == (depth, wanted)
