@@ -27,14 +27,14 @@ def measure(environment: dict[str, str], n_viewers: int, n_requests: int) -> lis
     viewers = [1 + i % n_viewers for i in range(n_requests)]
     hits = [f"/api/v1/recommendations/users/{viewer}/recommendations" for viewer in viewers]
     misses = [f"{path}?use_cache=false" for path in hits[: max(200, n_requests // 4)]]
-    with _process([sys.executable, "-m", "service.cli", "serve"], environment, "/health/ready") as port:
+    with process([sys.executable, "-m", "service.cli", "serve"], environment, "/health/ready") as port:
         sample = urllib.request.urlopen(f"http://127.0.0.1:{port}{hits[0]}").read()
         asyncio.run(run(port, hits[:n_viewers], CONNECTIONS))
         hit = asyncio.run(run(port, hits, CONNECTIONS))
         miss = asyncio.run(run(port, misses, CONNECTIONS))
     with tempfile.NamedTemporaryFile() as body:
         Path(body.name).write_bytes(sample)
-        with _process([sys.executable, "-m", "benchmarks.bare", body.name], environment, "/") as port:
+        with process([sys.executable, "-m", "benchmarks.bare", body.name], environment, "/") as port:
             bare = asyncio.run(run(port, hits, CONNECTIONS))
     return [*_rows("hit", hit), *_rows("miss", miss), *_rows("bare callable", bare), _ratio(hit, bare)]
 
@@ -53,7 +53,7 @@ def _ratio(hit: Load, bare: Load) -> Row:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], environment: dict[str, str], path: str) -> Iterator[int]:
+def process(command: list[str], environment: dict[str, str], path: str) -> Iterator[int]:
     """A server process on a free port, which is its last argument or its AMITY_PORT; stopped at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -22,7 +22,7 @@ from benchmarks.scale_cases import Ask, ask  # noqa: E402
 from benchmarks.scale_folder import SPACES, VERSION, Folder, K  # noqa: E402
 from benchmarks.scale_results import Memory  # noqa: E402
 from service.features.definitions import FEATURES  # noqa: E402
-from service.population import snapshot  # noqa: E402
+from service.population.loader import opened  # noqa: E402
 from service.population.population import Population  # noqa: E402
 
 _SLATE = 20
@@ -34,7 +34,7 @@ def measure(bundle: Folder, asked: Folder, seconds: float, cold: bool) -> Memory
     if cold:
         _drop_from_cache(bundle.store.folder / VERSION)
     begun = time.perf_counter()
-    population = snapshot.load(bundle.store.open(VERSION))
+    _, population = opened(bundle.store, VERSION)
     open_s = time.perf_counter() - begun
     opened = _resident()
     n_requests = 0

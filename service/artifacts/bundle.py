@@ -68,6 +68,7 @@ class Bundle:
 
     def __init__(self, manifest: Manifest, maps: dict[str, memoryview]) -> None:
         self.manifest = manifest
+        self._maps = list(maps.values())
         self._arrays = {
             file.removesuffix(".npy"): _array(manifest.version, file, view)
             for file, view in maps.items()
@@ -96,6 +97,13 @@ class Bundle:
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """All arrays whose names begin with `prefix`, by the rest of their names."""
         return {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
+
+    def release(self) -> None:
+        """Give back the pages that were touched so far: reading a bundle whole, as checking it does, makes all of it resident, of
+        which serving needs the half. The files stay in the system's cache, and come back page by page as they are used."""
+        for view in self._maps:
+            if isinstance(view.obj, mmap.mmap):  # an empty file is not mapped
+                view.obj.madvise(mmap.MADV_DONTNEED)
 
     def blob(self, name: str) -> memoryview:
         """The bytes of a blob, read-only and mapped. Raises BundleInvalid when the bundle has none of that name."""

@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from service.domain import Change
+from service.domain import Change, Kind
 from service.errors import AmityError
 from service.population.holder import PopulationHolder
 from service.population.loader import ERASURES_AT_ONCE, PEOPLE_A_READ, Origin, apply_profiles, erase, reconcile
 from service.population.population import Population
 from service.repositories.changes import is_all
+from service.repositories.columns import CODES
 from service.telemetry import FEED_CHANGES, FEED_FAILURES, FEED_LAST_POLL
 
 T = TypeVar("T")
+Ids = NDArray[np.int64]
 
 _LOG = structlog.get_logger("amity.population")
 
@@ -50,6 +54,8 @@ class ChangeFeed:
         self._poll_s = poll_ms / 1000
         self._listeners = dict(listeners or {})
         self._nudged = asyncio.Event()
+        # The highest change_id that each population has: a lower one that comes later was perhaps overtaken by it.
+        self._newest: WeakKeyDictionary[Population, int] = WeakKeyDictionary()
 
     def nudge(self) -> None:
         """Look at the feed at once: this replica has just written."""
@@ -78,6 +84,7 @@ class ChangeFeed:
         if await self._origin.changes.has_gap(people.position):
             _LOG.warning("gap in the change feed; comparing everyone with the database")
             await reconcile(self._origin, people)
+            self._newest.pop(people, None)
             self._holder.report()
 
     async def catch_up(self, population: Population | None = None) -> int:
@@ -85,6 +92,8 @@ class ChangeFeed:
         n_applied = 0
         while True:
             people = population or self._holder.current
+            if people not in self._newest:
+                self._newest[people] = await self._origin.changes.newest(people.position)
             changes = await self._origin.changes.read(people.position)
             FEED_LAST_POLL.set_to_current_time()
             for is_erasure, run in groupby(changes, key=lambda change: change.entity == "erasure"):
@@ -108,11 +117,11 @@ class ChangeFeed:
         if of["user"]:
             await self._apply_users(people, of["user"])
         if of["interaction"]:
-            await _apply_interactions(people, of["interaction"])
+            await self._apply_interactions(people, of["interaction"])
         for entity in dict.fromkeys(change.entity for change in changes):
             if entity in self._listeners:
                 self._listeners[entity]()
-        _moved_on(people, changes)
+        self._moved_on(people, changes)
 
     async def _apply_users(self, people: Population, changes: Sequence[Change]) -> None:
         """Read those people as they are now; who is not there any more has been erased since, and goes at once."""
@@ -129,7 +138,26 @@ class ChangeFeed:
             people.erase(some)
             people.apply_profiles(found.values())
             await asyncio.sleep(0)
-        _moved_on(people, changes)
+        self._moved_on(people, changes)
+
+    async def _apply_interactions(self, people: Population, changes: Sequence[Change]) -> None:
+        """In the order in which rows were written. What a change already applied may have overtaken is read from the database."""
+        newest = self._newest[people]
+        in_order = sorted(changes, key=lambda change: change.position.change_id)
+        late, rest = ([one for one in in_order if (one.position.change_id < newest) is is_late] for is_late in (True, False))
+        if rest:
+            await _apply_events(people, *_joined(rest))
+        if late:
+            actors, targets, kinds = _joined(late)
+            wrote = kinds == CODES[Kind.MESSAGE]
+            await _apply_events(people, actors[wrote], targets[wrote], kinds[wrote])
+            await _apply_events(people, *await self._origin.changes.standing(actors, targets))
+
+    def _moved_on(self, people: Population, changes: Sequence[Change]) -> None:
+        people.position = changes[-1].position
+        self._newest[people] = max(self._newest[people], *(change.position.change_id for change in changes))
+        for entity, n in Counter(change.entity for change in changes).items():
+            FEED_CHANGES.labels(entity).inc(n)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):  # nobody nudged: time for the next look
@@ -139,25 +167,21 @@ class ChangeFeed:
         self._nudged.clear()
 
 
-async def _apply_interactions(people: Population, changes: Sequence[Change]) -> None:
-    actors, targets, kinds = (
-        np.concatenate([getattr(change, name) for change in changes]) for name in ("ids", "others", "kinds")
-    )
+async def _apply_events(people: Population, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> None:
     for start in range(0, len(actors), _INTERACTIONS_AT_ONCE):
         part = slice(start, start + _INTERACTIONS_AT_ONCE)
         people.apply_interactions(actors[part], targets[part], kinds[part])
         await asyncio.sleep(0)
 
 
+def _joined(changes: Sequence[Change]) -> tuple[Ids, Ids, NDArray[np.int8]]:
+    parts = tuple(zip(*((change.ids, change.others, change.kinds) for change in changes), strict=True))
+    return np.concatenate(parts[0]), np.concatenate(parts[1]), np.concatenate(parts[2])
+
+
 def _people_of(changes: Sequence[Change]) -> list[int]:
     ids: list[int] = np.unique(np.concatenate([change.ids for change in changes])).tolist()
     return ids
-
-
-def _moved_on(people: Population, changes: Sequence[Change]) -> None:
-    people.position = changes[-1].position
-    for entity, n in Counter(change.entity for change in changes).items():
-        FEED_CHANGES.labels(entity).inc(n)
 
 
 def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -75,7 +75,7 @@ async def load_bundle(origin: Origin, version: str) -> Loaded:
     Raises BundleInvalid when it is missing, damaged or of another schema.
     """
     try:
-        bundle, population = await origin.door.call("bundle", _open, origin.store, version, deadline=Deadline(_LOAD_S))
+        bundle, population = await origin.door.call("bundle", opened, origin.store, version, deadline=Deadline(_LOAD_S))
     except BundleInvalid:
         BUNDLE_LOADS.labels("refused").inc()
         raise
@@ -136,9 +136,12 @@ def _published_before(live: BundleRecord, records: list[BundleRecord]) -> list[B
     return [record for at, record in earlier if live.published_at is None or at < live.published_at]
 
 
-def _open(store: Store, version: str) -> tuple[Bundle, Population]:
+def opened(store: Store, version: str) -> tuple[Bundle, Population]:
+    """A bundle, verified, and the people of it, mapped. Raises BundleInvalid."""
     bundle = store.open(version)
-    return bundle, snapshot.load(bundle)
+    population = snapshot.load(bundle)
+    bundle.release()
+    return bundle, population
 
 
 def _relations(table: InteractionTable, ids: NDArray[np.int64]) -> tuple[RelationMemory, dict[str, NDArray[np.int32]]]:

@@ -1,5 +1,6 @@
 """Profiles of everyone as they were when they were loaded: bytes that are decoded when somebody is looked at."""
 
+import mmap
 from collections.abc import Iterable
 
 import msgspec
@@ -12,6 +13,11 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Profile)
 
 
+_READ_AT_MOST = 512
+"""A look at a mapped profile brings 64 KB of its neighbours into memory: after so many looks, 32 MB, all of them are given back. They
+stay in the system's cache, and coming back from there takes 2 µs."""
+
+
 class ProfileBytes:
     """Profiles one after another in MessagePack: the i-th is `data[offsets[i]:offsets[i + 1]]`, offsets int64 (n + 1,).
 
@@ -21,6 +27,7 @@ class ProfileBytes:
     def __init__(self, offsets: NDArray[np.int64], data: bytes | memoryview) -> None:
         self.offsets = offsets
         self.data = memoryview(data)
+        self._n_read = 0
 
     @classmethod
     def of(cls, encoded: Iterable[bytes]) -> "ProfileBytes":
@@ -41,6 +48,9 @@ class ProfileBytes:
         return len(self.offsets) - 1
 
     def get(self, row: int) -> Profile:
+        self._n_read += 1
+        if self._n_read % _READ_AT_MOST == 0 and isinstance(self.data.obj, mmap.mmap):
+            self.data.obj.madvise(mmap.MADV_DONTNEED)
         return decode(self.data[int(self.offsets[row]) : int(self.offsets[row + 1])])
 
 

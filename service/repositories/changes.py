@@ -3,10 +3,14 @@
 A change is readable once every transaction that began before its own has ended (xid below the snapshot's xmin): then nothing
 with a lower position can still appear, and a reader that goes by position passes nothing over. The price: a long writing
 transaction, in any database of the server, holds the feed back for as long as it lasts.
+
+The order of positions is that in which transactions began to write. The order in which one row was written is that of
+`change_id`, which is drawn while the row is locked. Of the service's own writers the two agree, since they take their locks
+before they write; of other people's SQL they need not.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +44,14 @@ _READ = """
     ) counted
     where coalesce(n_before, 0) < $4::bigint order by xid, change_id
 """
+# Backwards by key: past what the reader has not seen yet.
+_NEWEST = "select change_id from changes where (xid, change_id) <= ($1, $2) order by change_id desc limit 1"
+
+_STANDING = """
+    select actor_id, target_id, kind from interactions
+    join unnest($1::bigint[], $2::bigint[]) as wanted (actor, target) on actor_id = actor and target_id = target
+    where family in (1, 2)
+"""
 _HORIZON = text("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _OLDEST = text("select value from facts where name = :name")
 
@@ -53,6 +65,14 @@ _PRUNE = text(
 )
 
 
+class Standing(NamedTuple):
+    """What actors did to targets: int64, int64 and int8 codes into KINDS, of equal length."""
+
+    actors: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    kinds: NDArray[np.int8]
+
+
 class Changes:
     """Raises DatabaseUnavailable when PostgreSQL is away."""
 
@@ -62,6 +82,17 @@ class Changes:
     async def read(self, after: FeedPosition, limit: int = MOST_CHANGES, n_ids: int = MOST_IDS) -> list[Change]:
         """The next changes after a position, in order, until they hold `n_ids` ids together; see `is_all`."""
         return _changes(await self._sessions.readers.fetch(_READ, after.xid, after.change_id, limit, n_ids))
+
+    async def newest(self, position: FeedPosition) -> int:
+        """The highest `change_id` of the changes up to a position; 0 when none is left."""
+        rows = await self._sessions.readers.fetch(_NEWEST, position.xid, position.change_id)
+        return int(rows[0][0]) if rows else 0
+
+    async def standing(self, actors: NDArray[np.int64], targets: NDArray[np.int64]) -> Standing:
+        """The opinions and blocks of ordered pairs as the database has them now, withdrawals too."""
+        rows = await self._sessions.readers.fetch(_STANDING, actors.tolist(), targets.tolist())
+        ids = np.array([row[:2] for row in map(tuple, rows)], np.int64).reshape(-1, 2)
+        return Standing(ids[:, 0], ids[:, 1], _codes(row[2] for row in rows))
 
     async def horizon(self) -> FeedPosition:
         """A position up to which everything is committed and visible to any later query.

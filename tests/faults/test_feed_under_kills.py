@@ -49,6 +49,7 @@ class Crowd:
         draw = random.Random(seed)
         world = World(Database(self.server.url, timeout_s=2.0), self._folder / f"writer-{seed}")
         while not self._ends.is_set():
+            await asyncio.sleep(0.002)  # a socket that nobody listens on refuses without giving anybody a turn
             with suppress(AmityError):  # the connection was killed, or the person was erased: an act that did not happen, or did
                 self._count(await act(world, draw))
         await world.database.close()
@@ -57,6 +58,7 @@ class Crowd:
         """Transactions of up to half a second, by SQL of their own, of which a third are rolled back."""
         draw = random.Random(seed)
         while not self._ends.is_set():
+            await asyncio.sleep(0.002)
             with suppress(*DRIVER_ERRORS):  # killed, or chosen as the victim of a deadlock
                 connection = await asyncpg.connect(self.server.url, timeout=2.0)
                 try:
@@ -178,6 +180,7 @@ def _knows_the_last(holder: PopulationHolder[str]) -> bool:
 async def restarted(through: World, stack: AsyncExitStack) -> tuple[PopulationHolder[str], ChangeFeed]:
     """A replica that begins at the bundle's position again, and runs. It tries until the database lets it."""
     while True:
+        await asyncio.sleep(0.01)
         with suppress(AmityError):  # its connection was killed too
             holder, feed = await through.replica()
             await stack.enter_async_context(running(feed.run()))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import numpy as np
 import pytest
@@ -132,6 +133,37 @@ async def test_erasure_that_the_feed_brings_late_leaves_the_newcomer(world: Worl
         await session.commit()
     await soon(lambda: _caught_up(feed, lambda: (known := holder.current.profile(1)) is not None and known.name == "new"))
     await world.assert_mirrors(holder.current)
+
+
+OPINE = (
+    "insert into interactions (actor_id, target_id, family, event_key, kind, occurred_at) values (1, 2, 1, '', $1, now()) "
+    "on conflict (actor_id, target_id, family, event_key) do update set kind = excluded.kind"
+)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["read together", "read one after the other"])
+async def test_row_written_last_by_the_transaction_that_began_first_ends_as_that_left_it(
+    world: World, database_url: str, held: bool
+) -> None:
+    await world.users.put_many([person(1), person(2)])
+    holder, feed = await world.replica()
+    first, between, second = [await asyncpg.connect(database_url) for _ in range(3)]
+    for connection in (first, between, second) if held else (first, second):
+        await connection.execute("begin")
+        await connection.fetchval("select pg_current_xact_id()")
+    await second.execute(OPINE, "like")
+    await second.execute("commit")
+    await first.execute(OPINE, "pass")
+    await first.execute("commit")
+    if held:
+        await soon(lambda: _caught_up(feed, lambda: holder.current.relations(1).passed == {2}))
+    later_holder, later_feed = await world.replica()
+    await between.execute("commit" if held else "select")
+    await world.users.put(person(3))
+    for each, its_feed in ((holder, feed), (later_holder, later_feed)):
+        await soon(partial(_caught_up, its_feed, partial(_knows, each, 3)))
+        await world.assert_mirrors(each.current)
+    await asyncio.gather(*(connection.close() for connection in (first, between, second)))
 
 
 async def test_edit_pause_and_erasure_are_followed(world: World) -> None:
