@@ -36,7 +36,7 @@ def measure(bundle: Folder, asked: Folder, seconds: float, cold: bool) -> Memory
     begun = time.perf_counter()
     _, population = opened(bundle.store, VERSION)
     open_s = time.perf_counter() - begun
-    opened = _resident()
+    after_open = _resident()
     n_requests = 0
     order = np.random.default_rng(0).permutation(len(cases))
     end_s = time.perf_counter() + seconds
@@ -45,7 +45,7 @@ def measure(bundle: Folder, asked: Folder, seconds: float, cold: bool) -> Memory
         request = ask(cases[number], population.n_people)
         _answer(population, request, {space: vectors[number] for space, vectors in queries.items()})
         n_requests += 1
-    return Memory(population.n_people, open_s, opened, _resident(), n_requests)
+    return Memory(population.n_people, open_s, after_open, _resident(), n_requests)
 
 
 def _answer(population: Population, request: Ask, queries: dict[str, np.ndarray]) -> None:

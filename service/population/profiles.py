@@ -14,8 +14,8 @@ _decoder = msgspec.msgpack.Decoder(Profile)
 
 
 _READ_AT_MOST = 512
-"""A look at a mapped profile brings 64 KB of its neighbours into memory: after so many looks, 32 MB, all of them are given back. They
-stay in the system's cache, and coming back from there takes 2 µs."""
+"""A look at a mapped profile brings 64 KB of its neighbours into memory: after so many looks, 32 MB, all of them are given back.
+They stay in the system's cache, and coming back from there takes 2 µs."""
 
 
 class ProfileBytes:
