@@ -1,0 +1,212 @@
+"""How much slower recommendations are while everyone changes: 10,000 interactions a second, then 1,000 changed people besides.
+
+    python -m benchmarks.churn [--people 50000] [--rounds 3] [--seconds 15]
+
+One replica has a core of its own. PostgreSQL, Valkey, the load generator and the writers share the other; so do reads of the
+database by the replica, which wait for it in either case. Requests are computed afresh and come at a steady rate, two fifths of
+what four connections got without a pause, and their times count from when they were due. Each round has a calm part, one with
+interactions and one with changed people besides, and between two parts the feed runs dry.
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from benchmarks import churn_work, import_rate, requests
+from benchmarks.churn_work import Asked, Written
+from benchmarks.rows import Row, lines
+from service.embedded.lease import EmbeddedServers
+
+INTERACTIONS_PER_S = 10_000
+PEOPLE_PER_S = 1_000
+MOST_SLOWER = 1.5
+_HISTORY = 10
+"""Interactions a person before the start."""
+_LOAD = 0.4
+_SETTLED_S = 60.0
+
+
+class Effort(msgspec.Struct, frozen=True):
+    people: int = 50_000
+    rounds: int = 2
+    seconds: float = 10.0
+
+
+FULL_EFFORT = Effort(people=200_000, rounds=5, seconds=20.0)
+
+
+class Part(msgspec.Struct):
+    """What was seen in all rounds of one kind of part. `lags_ms`: at each sample, how long ago the oldest was committed of what
+    was not applied yet."""
+
+    times_ms: list[float] = []
+    lags_ms: list[float] = []
+    failures: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+PARTS = ("calm", "interactions", "interactions and people")
+
+
+def measure(effort: Effort) -> list[Row]:
+    """On private servers and people of its own."""
+    replica_core, other_core = _cores()
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory())
+        with _on(other_core):
+            servers = stack.enter_context(EmbeddedServers(Path(home)))
+        settings = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
+        settle(settings, effort.people, Path(home))
+        with _on(replica_core):
+            serve = [sys.executable, "-m", "service.cli", "serve"]
+            port = stack.enter_context(requests.process(serve, settings, "/health/ready"))
+        with _on(other_core):
+            workers = stack.enter_context(ProcessPoolExecutor(3, multiprocessing.get_context("spawn")))
+            for started in [workers.submit(churn_work.ready) for _ in range(3)]:
+                started.result()
+            return _Churn(effort, port, servers.database_url, workers).run()
+
+
+def settle(settings: dict[str, str], n_people: int, folder: Path) -> None:
+    """People with a history, imported and trained on."""
+    rng = np.random.default_rng(n_people)
+    files = {name: folder / f"{name}.csv" for name in ("people", "interactions")}
+    import_rate.write([import_rate.people(1, n_people, rng)], files["people"])
+    import_rate.write([interactions(n_people, _HISTORY * n_people, rng)], files["interactions"])
+    arguments = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    for command in (["migrate"], ["import", *arguments], ["train"]):
+        run = [sys.executable, "-m", "service.cli", *command, "--json"]
+        subprocess.run(run, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+
+
+def interactions(n_people: int, n: int, rng: np.random.Generator) -> pl.DataFrame:
+    """As `import_rate` makes them, between people whose ids are an even number apart: what is written later is an odd one."""
+    drawn = import_rate.interactions(n_people, n, rng)
+    apart = (pl.col("target_id") - pl.col("actor_id")).mod(n_people)
+    target = (pl.col("actor_id") - 1 + apart + apart % 2) % n_people + 1
+    return drawn.with_columns(target.alias("target_id")).filter(pl.col("target_id") != pl.col("actor_id"))
+
+
+class _Churn:
+    def __init__(self, effort: Effort, port: int, url: str, workers: ProcessPoolExecutor) -> None:
+        self._effort = effort
+        self._port = port
+        self._url = url
+        self._workers = workers
+        self._parts = {name: Part() for name in PARTS}
+        self._written = 0
+
+    def run(self) -> list[Row]:
+        people = self._effort.people
+        self._workers.submit(churn_work.capacity, self._port, people, 200).result()
+        most = self._workers.submit(churn_work.capacity, self._port, people, 600).result()
+        for turn in range(self._effort.rounds):
+            for name in PARTS:
+                self._part(name, most * _LOAD, turn)
+        return [*self._rows(most)]
+
+    def _part(self, name: str, per_s: float, turn: int) -> None:
+        effort, part = self._effort, self._parts[name]
+        before = self._settled()
+        asking = self._workers.submit(churn_work.ask, self._port, per_s, effort.seconds, effort.people, 100 + turn)
+        writing: list[Future[Written]] = []
+        if name != "calm":
+            how = (self._url, INTERACTIONS_PER_S, effort.seconds, effort.people, self._written)
+            writing.append(self._workers.submit(churn_work.interact, *how))
+        if "people" in name:
+            writing.append(self._workers.submit(churn_work.change, self._url, PEOPLE_PER_S, effort.seconds, effort.people, turn))
+        asked, written = asking.result(), [each.result() for each in writing]
+        part.times_ms += asked.times_ms
+        part.failures += asked.failures
+        for place, each in enumerate(written):
+            part.lags_ms += _lags_ms(asked, place, before[place], each)
+        if written:
+            self._written += written[0].rows
+            part.rows += written[0].rows
+            part.seconds += written[0].seconds
+
+    def _settled(self) -> tuple[float, float]:
+        """Changes of interactions and of people applied so far, once there come no more."""
+        end_s, seen = time.monotonic() + _SETTLED_S, (-1.0, -1.0)
+        while (now := self._applied()) != seen:
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"the feed has not run dry {_SETTLED_S:.0f} s after the last write")
+            seen = now
+            time.sleep(1.0)
+        return now
+
+    def _applied(self) -> tuple[float, float]:
+        return churn_work.applied(urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics").read().decode())
+
+    def _rows(self, most: float) -> Iterator[Row]:
+        title = f"churn ({self._effort.people:,} people)"
+        yield Row(f"{title}: requests", round(most * _LOAD, 1), "1/s")
+        calm = np.percentile(self._parts["calm"].times_ms, [50, 99])
+        for name, part in self._parts.items():
+            p50, p99 = np.percentile(part.times_ms, [50, 99])
+            yield Row(f"{title}, {name}: p50", round(float(p50), 2), "ms")
+            yield Row(f"{title}, {name}: p99", round(float(p99), 2), "ms")
+            yield Row(f"{title}, {name}: failures", part.failures, "requests", target=0, at_most=True)
+            if name == "calm":
+                continue
+            target = MOST_SLOWER if name == "interactions" else None
+            yield Row(f"{title}, {name}: p50 / calm", round(float(p50 / calm[0]), 2), "ratio")
+            yield Row(f"{title}, {name}: p99 / calm", round(float(p99 / calm[1]), 2), "ratio", target, at_most=True)
+            yield Row(f"{title}, {name}: interactions written", round(part.rows / part.seconds), "1/s")
+            yield Row(f"{title}, {name}: lag p50", round(float(np.percentile(part.lags_ms, 50))), "ms")
+            yield Row(f"{title}, {name}: lag, most", round(max(part.lags_ms)), "ms")
+
+
+def _lags_ms(asked: Asked, place: int, before: float, written: Written) -> list[float]:
+    """At each sample: the age of the oldest commit that was not applied yet; 0 where there was none."""
+    lags = []
+    for when_s, *applied in asked.heard:
+        waiting = written.commits_s[round(applied[place] - before) :]
+        lags.append(max(0.0, (when_s - waiting[0]) * 1000) if waiting else 0.0)
+    return lags
+
+
+def _cores() -> tuple[int, int]:
+    """The replica's, and everything else's."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise RuntimeError("the replica and its load need a core each")
+    return cores[-1], cores[0]
+
+
+@contextlib.contextmanager
+def _on(core: int) -> Iterator[None]:
+    """Processes that are started meanwhile stay on this core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in msgspec.structs.asdict(Effort()).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    print(*lines(measure(Effort(**given))), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
