@@ -82,6 +82,9 @@ FEED_LAST_POLL = Gauge("amity_feed_last_poll_timestamp_seconds", "When the chang
 FEED_CHANGES = Counter("amity_feed_changes_total", "Changes applied from the feed.", ["entity"], registry=REGISTRY)
 FEED_FAILURES = Counter("amity_feed_failures_total", "Reads of the change feed that failed.", registry=REGISTRY)
 POPULATION_PEOPLE = Gauge("amity_population_people", "People in memory.", ["part"], registry=REGISTRY)
+POPULATION_NEWS = Gauge(
+    "amity_population_relations_since", "Ordered pairs of whom the feed has brought news since the bundle.", registry=REGISTRY
+)
 SEARCHES = Counter("amity_searches_total", "Vector searches, by how they were planned.", ["space", "method"], registry=REGISTRY)
 BUNDLE_LOADS = Counter("amity_bundle_loads_total", "Bundles loaded or refused.", ["outcome"], registry=REGISTRY)
 

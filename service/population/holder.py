@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from service.population.population import Population
-from service.telemetry import POPULATION_PEOPLE
+from service.telemetry import POPULATION_NEWS, POPULATION_PEOPLE
 
 _LOG = structlog.get_logger("amity.population")
 
@@ -43,8 +43,9 @@ class PopulationHolder(Generic[C]):
         self.report()
 
     def report(self) -> None:
-        """Tell the gauges how many people there are, and how many rows were appended since the base was made."""
+        """Tell the gauges how many people there are, and how much was appended since the base was made."""
         POPULATION_PEOPLE.labels("all").set(self.current.n_people)
+        POPULATION_NEWS.set(self.current.memory.n_since)
         n_overlay = self.current.n_overlay
         POPULATION_PEOPLE.labels("overlay").set(n_overlay)
         if n_overlay > self._overlay_max and self._asked_for != self.current.bundle_version:
