@@ -51,6 +51,7 @@ class Effort(msgspec.Struct, frozen=True):
     seconds: float = 10.0
 
 
+EFFORT = Effort()
 FULL_EFFORT = Effort(people=200_000, rounds=5, seconds=20.0)
 
 
@@ -238,7 +239,7 @@ def _on(core: int) -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in msgspec.structs.asdict(Effort()).items():
+    for name, default in msgspec.structs.asdict(EFFORT).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     print(*lines(measure(Effort(**given))), sep="\n")

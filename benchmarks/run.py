@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import import_rate, requests, scale, scale_results
+from benchmarks import churn, import_rate, requests, scale, scale_results
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -34,6 +34,7 @@ def main() -> None:
         urls = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
         rows += quality(urls)
         rows += requests.measure(urls, n_viewers=1000, n_requests=20_000 if full else 4000)
+    rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += retrieval(full)
     _write(rows)
 
