@@ -206,6 +206,22 @@ def test_a_hundred_messages_of_a_pair_are_held_once() -> None:
     assert memory.n_since == 1
 
 
+@laws
+@given(
+    pairs=st.lists(st.tuples(st.sampled_from(IN_BASE.tolist()), st.integers(1, 4), st.integers(1, 4)), max_size=30),
+    far=st.sampled_from([0, 2**40, 2**62]),
+)
+def test_relations_are_compressed_alike_whatever_the_size_of_ids(pairs: list[tuple[int, int, int]], far: int) -> None:
+    owners, others, kinds = (np.array([pair[index] for pair in pairs], np.int64) for index in range(3))
+    side = compress(IN_BASE, owners, others + far, kinds.astype(np.int8))
+    found = [
+        (int(owner), int(other) - far, int(kind))
+        for row, owner in enumerate(IN_BASE)
+        for other, kind in zip(*side.of(row), strict=True)
+    ]
+    assert found == sorted(set(pairs))
+
+
 def test_views_and_kinds_of_a_newer_version_decide_nothing() -> None:
     memory = memory_of(Book())
     moved = memory.apply(np.array([1, 1]), np.array([2, 2]), np.array([CODES[Kind.VIEW], -1], np.int8))
