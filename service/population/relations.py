@@ -160,7 +160,8 @@ class RelationMemory:
     def apply(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> Moved:
         """Remember events in the order in which they were committed; `kinds` are codes into KINDS, -1 for unknown ones.
 
-        Tells which pairs count otherwise after all of them. Applying them again changes nothing. 10,000 take about 5 ms.
+        Tells which pairs count otherwise after all of them. Applying them again changes nothing. 10,000
+        take 7 to 11 ms among a million people; one by one they took 130.
         """
         said = standing.news(kinds)
         decides = said > 0

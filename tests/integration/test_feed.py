@@ -143,11 +143,14 @@ OPINE = (
 
 @pytest.mark.parametrize("held", [False, True], ids=["read together", "read one after the other"])
 async def test_row_written_last_by_the_transaction_that_began_first_ends_as_that_left_it(
-    world: World, database_url: str, held: bool
+    private_postgres: PrivatePostgres, tmp_path: Path, held: bool
 ) -> None:
+    """On a server of its own: a transaction that is held open holds up the feeds of all databases."""
+    await upgrade(private_postgres.url)
+    world = World(Database(private_postgres.url), tmp_path)
     await world.users.put_many([person(1), person(2)])
     holder, feed = await world.replica()
-    first, between, second = [await asyncpg.connect(database_url) for _ in range(3)]
+    first, between, second = [await asyncpg.connect(private_postgres.url) for _ in range(3)]
     for connection in (first, between, second) if held else (first, second):
         await connection.execute("begin")
         await connection.fetchval("select pg_current_xact_id()")
@@ -163,6 +166,7 @@ async def test_row_written_last_by_the_transaction_that_began_first_ends_as_that
     for each, its_feed in ((holder, feed), (later_holder, later_feed)):
         await soon(partial(_caught_up, its_feed, partial(_knows, each, 3)))
         await world.assert_mirrors(each.current)
+    await world.database.close()
     await asyncio.gather(*(connection.close() for connection in (first, between, second)))
 
 
