@@ -3,7 +3,8 @@
 The vectors are hard on purpose: people of one cluster differ nearly as much as clusters do (.8 of it), the spectrum falls
 slowly (k^-.5), and how likeable people are varies as widely as in real data (lognormal). Ages pull people to clusters, and so do
 cities. Interests named `tag ..` are drawn for everyone alike, whatever their tastes: filters on them are independent of the
-vectors.
+vectors. Three of five people seek others at any distance, the others within some 40 km: whoever has a place can still be for
+most, so that the kilometres of both sides can be part of wide masks too.
 """
 
 import math
@@ -38,9 +39,12 @@ CITIES = tuple(f"city {rank}" for rank in range(N_CITIES))
 N_HOBBIES = 60
 TAG_SHARES = (0.3, 0.1, 0.05, 0.01, 0.001, 0.0001)
 TAGS = tuple(f"tag {share:g}" for share in TAG_SHARES)
+"""Each is named by the share of all people who have it and accept the distance to a viewer far from most."""
 INTERESTS = (*(f"hobby {number}" for number in range(N_HOBBIES)), *TAGS)
 
 _N_CLUSTERS = 400
+_ANY_DISTANCE = 0.6
+_TAGGED = tuple(share / _ANY_DISTANCE for share in TAG_SHARES)
 _CHUNK_ROWS = 100_000
 _DAY_S = 86_400.0
 _KM_A_DEGREE = 111.2
@@ -162,7 +166,7 @@ def _attributes(world: World, first: int, rng: np.random.Generator) -> tuple[dic
         "latitude": latitude,
         "longitude": longitude,
         "seeks_genders": _seeks(gender, rng),
-        "seeks_max_km": _sometimes(np.inf, 0.3, rng.lognormal(math.log(40), 0.8, n), rng),
+        "seeks_max_km": _sometimes(np.inf, _ANY_DISTANCE, rng.lognormal(math.log(40), 0.8, n), rng),
         "active": rng.random(n) < 0.99,
         "incarnation": np.ones(n),
         "created_at_s": NOW_S - rng.uniform(1, 700, n).round() * _DAY_S,
@@ -219,7 +223,7 @@ def _interests(world: World, cluster: Array, rng: np.random.Generator) -> Array:
     hobbies = world.hobbies[cluster[:, None], rng.integers(0, world.hobbies.shape[1], (n, 3))]
     hobbies = np.sort(np.where(rng.random((n, 3)) < 0.7, hobbies, rng.integers(0, N_HOBBIES, (n, 3))), axis=1)
     hobbies[:, 1:][hobbies[:, 1:] == hobbies[:, :-1]] = -1
-    tagged = rng.random((n, len(TAGS))) < np.array(TAG_SHARES)
+    tagged = rng.random((n, len(TAGS))) < np.array(_TAGGED)
     tags = np.where(tagged, N_HOBBIES + np.arange(len(TAGS)), -1)
     return np.concatenate((hobbies, tags), axis=1)
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import churn, import_rate, requests, scale, scale_results
+from benchmarks import churn, import_rate, newcomers, requests, scale, scale_results
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -22,6 +22,10 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 PLOTS = Path(__file__).parent / "plots"
 LEAST_IMPORT_PER_S = 50_000
 LEAST_COLD_GAIN = 1.5
+N_NEWCOMERS_AMONG = 5000
+N_FIRST_LIKES = 3
+SEEDS = [7]
+FULL_SEEDS = [7, 8, 9]
 
 
 def main() -> None:
@@ -34,6 +38,7 @@ def main() -> None:
         urls = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
         rows += quality(urls)
         rows += requests.measure(urls, n_viewers=1000, n_requests=20_000 if full else 4000)
+    rows += first_likes(FULL_SEEDS if full else SEEDS)
     rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += retrieval(full)
     _write(rows)
@@ -65,6 +70,14 @@ def quality(urls: dict[str, str]) -> list[Row]:
             LEAST_COLD_GAIN,
         ),
     ]
+
+
+def first_likes(seeds: list[int]) -> list[Row]:
+    """Newcomers' lists after three likes against a model trained anew; real people's too where AMITY_EVAL_DATA is set."""
+    found: list[Row] = []
+    for name, material in newcomers.materials(N_NEWCOMERS_AMONG):
+        found += newcomers.measured(name, material, seeds, N_FIRST_LIKES)
+    return found
 
 
 def retrieval(full: bool) -> list[Row]:

@@ -25,13 +25,13 @@ from benchmarks.scale_results import Built  # noqa: E402
 from service.artifacts.bundle import Manifest  # noqa: E402
 from service.artifacts.store import BundleWriter  # noqa: E402
 from service.domain import FeedPosition, Filters, Profile  # noqa: E402
-from service.population import snapshot  # noqa: E402
+from service.population import bits, snapshot  # noqa: E402
 from service.population.build import StandingPairs  # noqa: E402
 from service.population.columns import STORED, Columns, Interests, Part  # noqa: E402
 from service.population.directory import Directory  # noqa: E402
 from service.population.mask import eligible_rows  # noqa: E402
 from service.population.population import Base, Population, counts  # noqa: E402
-from service.population.relations import LIKED, PASSED  # noqa: E402
+from service.population.standing import LIKED, PASSED  # noqa: E402
 from service.population.tastes import Tastes  # noqa: E402
 from service.population.vocabulary import Vocabularies  # noqa: E402
 
@@ -111,7 +111,7 @@ def save_cases(folder: Folder, population: Population, n_cases: int) -> int:
     crowd, n = folder.people, len(folder.people)
 
     def count(viewer: Profile, filters: Filters) -> int:
-        return population.passing(population.columns, viewer, filters, people.NOW_S).n_base
+        return bits.count(population.base_mask.eligible(viewer, filters, people.NOW_S, population.shown))
 
     found: list[Case] = []
     for share in SHARES:

@@ -1,5 +1,8 @@
 """Recall and time of every case, one way of searching at a time, with one thread: a step of benchmarks.scale.
 
+Times are warm: of the second and later answers to each case, whose pages and rows the first has touched. p99 leaves out what a
+first touch costs; how long files take that are read from disk is told by benchmarks.scale_memory with --cold, for opening them.
+
 python -m benchmarks.scale_search FOLDER amity|ivf|"ivf tuned"|hnsw
 """
 
@@ -96,7 +99,7 @@ class Plain:
 
 
 def measure(folder: Folder, kind: str) -> Iterator[Cell]:
-    """Every cell. The first answer to each case warms up and counts for recall, the later ones for time."""
+    """Every cell. The first answer to each case warms up and counts for recall; the later ones, warm, count for time."""
     way: Way = Amity(folder) if kind == "amity" else Plain(folder, kind)
     true = {space: np.array(folder.array(f"true.{space}")) for space in SPACES}
     numbered = enumerate(folder.cases)

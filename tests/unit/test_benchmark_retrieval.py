@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks import people, scale_cases, scale_truth
 from benchmarks.people import People
 from service.domain import Filters, Profile
-from service.features.geography import distance_km
+from service.features.geography import distance_km, squared_chord_of_km, squared_chords, unit_vectors
+
+Bools = NDArray[np.bool_]
 
 K = 20
 
@@ -61,6 +64,43 @@ def test_people_of_one_city_live_near_each_other(crowd: People) -> None:
     of_largest = np.flatnonzero((crowd["location"] == 0) & ~np.isnan(crowd["latitude"]))[:50]
     places = [(float(crowd["latitude"][row]), float(crowd["longitude"][row])) for row in of_largest]
     assert np.median([distance_km(*places[0], *place) for place in places]) < 100
+
+
+def too_far(crowd: People, viewer: Profile) -> tuple[Bools, Bools]:
+    """By row: whom the viewer is too far for, and who is too far for the viewer."""
+    assert viewer.latitude is not None
+    assert viewer.longitude is not None
+    chords = squared_chords(crowd["place"], unit_vectors(viewer.latitude, viewer.longitude))
+    seeks = np.inf if viewer.seeks_max_km is None else float(squared_chord_of_km(viewer.seeks_max_km))
+    return chords > crowd["seeks_max_chord"], chords > seeks
+
+
+@pytest.mark.parametrize("share", [0.3, 0.1])
+def test_distance_cuts_both_ways_in_wide_correlated_cases(crowd: People, share: float) -> None:
+    def count(viewer: Profile, filters: Filters) -> int:
+        for_them, for_viewer = too_far(crowd, viewer)
+        ages = np.nan_to_num(crowd["age"], nan=-1)
+        of_age = (ages >= (filters.min_age or 0)) & (ages <= (filters.max_age or 200))
+        return int((of_age & ~for_them & ~for_viewer).sum())
+
+    found = list(scale_cases.cases(crowd, share, "correlated", 20, count))
+    assert len({case.way for case in found}) >= 3
+    for case in found:
+        assert all(cut.sum() > 30 for cut in too_far(crowd, case.viewer))
+
+
+def test_independent_cases_count_the_tagged_who_accept_the_distance(crowd: People) -> None:
+    starts, codes = crowd["starts"], crowd["codes"]
+
+    def count(viewer: Profile, filters: Filters) -> int:
+        for_them, for_viewer = too_far(crowd, viewer)
+        tagged = np.zeros(len(crowd), np.bool_)
+        tagged[np.searchsorted(starts, np.flatnonzero(codes == people.INTERESTS.index(*filters.interests)), "right") - 1] = True
+        assert tagged[for_them].any()
+        return int((tagged & ~for_them & ~for_viewer).sum())
+
+    for case in scale_cases.cases(crowd, 0.3, "independent", 5, count):
+        assert count(case.viewer, case.filters) == pytest.approx(900, rel=0.2)
 
 
 def test_cases_leave_about_the_share_that_is_wanted(crowd: People) -> None:
