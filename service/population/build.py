@@ -10,7 +10,9 @@ from service.population.columns import Columns, Table
 from service.population.directory import Directory
 from service.population.population import START, Base, Population, counts
 from service.population.profiles import ProfileBytes, encode
-from service.population.relations import STANDING, RelationMemory, compress
+from service.population.relations import RelationMemory
+from service.population.sides import compressed
+from service.population.standing import STANDING
 from service.population.tastes import Tastes
 from service.population.vocabulary import Vocabularies
 from service.repositories.columns import KINDS, InteractionTable
@@ -38,9 +40,8 @@ class StandingPairs:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8))
 
     def memory(self, ids: Ids) -> RelationMemory:
-        """As the memory of these people, `ids` sorted."""
-        given = compress(ids, self.actors, self.targets, self.standing)
-        return RelationMemory(ids, given, compress(ids, self.targets, self.actors, self.standing))
+        """As the memory of these people, `ids` sorted; pairs with anybody else are left out."""
+        return RelationMemory(ids, *compressed(ids, self.actors, self.targets, self.standing))
 
 
 class Builder:

@@ -14,37 +14,10 @@ from numpy.typing import NDArray
 from service.domain import Relations
 from service.population import standing
 from service.population.runs import Runs, other_codes, pair_keys
-from service.population.standing import BLOCK, BLOCKED, BLOCKS, LIKED, MESSAGED, PASSED, STANDING, States
-
-__all__ = ["BLOCKED", "LIKED", "MESSAGED", "PASSED", "STANDING", "Counted", "Moved", "RelationMemory", "Side", "compress"]
+from service.population.sides import Side, ranks
+from service.population.standing import BLOCK, BLOCKS, LIKED, PASSED, States
 
 Ids = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Side:
-    """Compressed relations of n people in one direction: person r has `ids[indptr[r]:indptr[r + 1]]`, sorted, with `kinds`."""
-
-    indptr: NDArray[np.int64]
-    ids: Ids
-    kinds: NDArray[np.int8]
-
-    def of(self, row: int) -> tuple[Ids, NDArray[np.int8]]:
-        part = slice(int(self.indptr[row]), int(self.indptr[row + 1]))
-        return self.ids[part], self.kinds[part]
-
-    def likes_and_passes(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """How many of each every person has, int32 (n,): standing opinions, and messages without one as likes."""
-        starts = np.append(True, self.ids[1:] != self.ids[:-1])[: len(self.ids)]
-        starts[self.indptr[:-1][np.diff(self.indptr) > 0]] = True
-        first = np.flatnonzero(starts)
-        opinion = self.kinds[first]
-        last = self.kinds[np.append(first[1:], len(starts))[: len(first)] - 1]
-        messaged = (opinion > PASSED) & (last == MESSAGED)
-        return self._per_person(first[(opinion == LIKED) | messaged]), self._per_person(first[opinion == PASSED])
-
-    def _per_person(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
-        return np.diff(np.searchsorted(places, self.indptr)).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +61,9 @@ class _Stands:
         return frozenset(self.ids[mask].tolist())
 
 
-def compress(ids: Ids, owners: Ids, others: Ids, kinds: NDArray[np.int8]) -> Side:
-    """Relations by owner, each held once. `ids` int64 (n,) sorted; the rest parallel, int64 and int8 (m,); unknown owners are
-    left out."""
-    rows = np.minimum(np.searchsorted(ids, owners), max(0, len(ids) - 1))
-    known = ids[rows] == owners if len(ids) else np.zeros(len(owners), np.bool_)
-    rows, others, kinds = rows[known], others[known], kinds[known]
-    rows, others, kinds = _in_order(rows, others, kinds)
-    if len(rows):  # one message of a pair tells as much as a hundred
-        again = (rows[1:] == rows[:-1]) & (others[1:] == others[:-1]) & (kinds[1:] == kinds[:-1])
-        once = np.append(True, ~again)
-        rows, others, kinds = rows[once], others[once], kinds[once]
-    indptr = np.zeros(len(ids) + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=len(ids)), out=indptr[1:])
-    return Side(indptr, others, kinds)
-
-
-_KIND_BITS = 3
-
-
-def _in_order(rows: NDArray[np.int64], others: Ids, kinds: NDArray[np.int8]) -> tuple[NDArray[np.int64], Ids, NDArray[np.int8]]:
-    """By row, then by other, then by kind. Sorted as one number where the three fit: twenty million take 3 s instead of 11."""
-    other_bits = int(others.max(initial=0)).bit_length()
-    if int(rows.max(initial=0)).bit_length() + other_bits + _KIND_BITS > 63 or int(others.min(initial=0)) < 0:
-        order = np.lexsort((kinds, others, rows))
-        return rows[order], others[order], kinds[order]
-    packed = (rows << (other_bits + _KIND_BITS)) | (others << _KIND_BITS) | kinds
-    packed.sort()
-    others = (packed >> _KIND_BITS) & ((1 << other_bits) - 1)
-    return packed >> (other_bits + _KIND_BITS), others, (packed & ((1 << _KIND_BITS) - 1)).astype(np.int8)
-
-
 class RelationMemory:
-    """Standing relations of everyone. `ids`: int64 (n,), sorted: the people whom the compressed sides describe, in order.
+    """Standing relations of everyone. `ids`: int64 (n,), sorted: the people whom the compressed sides describe, in order, and
+    all whom they name.
 
     What came since is kept by codes: the rank of an id among `ids`, and for everybody else the next free number.
     """
@@ -186,20 +129,26 @@ class RelationMemory:
     def erase(self, person_id: int) -> Counted:
         """Forget a person on both sides of every pair; gives what was counted until now."""
         stood = self.counted(person_id)
-        code = int(self._coded(np.array([person_id], np.int64))[0])
+        _, code = self._rank_and_code(person_id)
         for own, mirror in ((self._given, self._received), (self._received, self._given)):
             keys, _ = own.of(code)
             others = other_codes(keys)
             own.clear(keys)
             mirror.clear(np.sort(pair_keys(others, np.full(len(others), code))))
-        self._cut = np.union1d(self._cut, [person_id])
+        place = int(self._cut.searchsorted(person_id))
+        if place == len(self._cut) or self._cut[place] != person_id:  # else erased before
+            # Moves those after it by one place, 10 µs at 20,000; a union sorts all, 2 ms.
+            self._cut = np.insert(self._cut, place, person_id)
         return stood
 
+    def _rank_and_code(self, person_id: int) -> tuple[int, int]:
+        """-1 for a rank outside the base, and for the code of somebody of whom there is no news either."""
+        rank = int(ranks(self.ids, np.array([person_id], np.int64))[0])
+        return rank, rank if rank >= 0 else self._codes.get(person_id, -1)
+
     def _sides(self, person_id: int) -> tuple[_Stands, _Stands]:
-        one = np.array([person_id], np.int64)
-        rank = int(self._ranks(one)[0])
-        code = rank if rank >= 0 else self._codes.get(person_id, -1)
-        in_base = rank >= 0 and not self._is_cut(one)[0]
+        rank, code = self._rank_and_code(person_id)
+        in_base = rank >= 0 and not self._is_cut(np.array([person_id], np.int64))[0]
         sides = ((self.given, self._given), (self.received, self._received))
         given, received = (self._side(base.of(rank) if in_base else None, since.of(code)) for base, since in sides)
         return given, received
@@ -246,14 +195,10 @@ class RelationMemory:
 
     def _ranks(self, ids: Ids) -> NDArray[np.int64]:
         """The rank of each among the people of the base, -1 for others."""
-        if not len(self.ids):
-            return np.full(len(ids), -1, np.int64)
         order = ids.argsort()
-        ranks = np.empty(len(ids), np.int64)
-        ranks[order] = self.ids.searchsorted(ids[order])  # in order it takes half the time: neighbours share their way
-        ranks[ranks == len(self.ids)] = 0
-        ranks[self.ids[ranks] != ids] = -1
-        return ranks
+        found = np.empty(len(ids), np.int64)
+        found[order] = ranks(self.ids, ids[order])  # in order it takes half the time: neighbours share their way
+        return found
 
     def _coded(self, ids: Ids) -> NDArray[np.int64]:
         """The code of each; who has none gets one."""

@@ -11,7 +11,7 @@ import numpy as np
 from amity_rankers.contract import Ranker, RankingBatch
 from numpy.typing import NDArray
 
-from service.population.relations import LIKED
+from service.population.standing import LIKED
 from service.training import metrics
 from service.training.examples import Mask, Pairs, Rows, answered
 from service.training.rankers import Evidence, score_all

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain import Kind
-from service.population.relations import LIKED, PASSED, STANDING
+from service.population.standing import LIKED, PASSED, STANDING
 from service.repositories.columns import KINDS, InteractionTable
 
 Rows = NDArray[np.int64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.errors import PluginBroken
 from service.plugins import InstalledRanker, train_ranker
-from service.population.relations import LIKED
+from service.population.standing import LIKED
 from service.training.examples import Mask, Pairs, Rows, Seconds, answered
 from service.training.scene import Scene
 

@@ -11,7 +11,7 @@ from service.features.assemble import assemble
 from service.features.content import ContentEncoder
 from service.population.build import build
 from service.population.population import Population
-from service.population.relations import LIKED, PASSED
+from service.population.standing import LIKED, PASSED
 from service.population.tastes import Tastes
 from service.training.examples import Mask, Pairs, Rows
 from service.training.factors import Factors, fold_in

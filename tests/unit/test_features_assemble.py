@@ -10,7 +10,7 @@ from service.domain import Profile
 from service.features.assemble import Floats, assemble
 from service.features.definitions import FEATURES
 from service.population.build import StandingPairs, build
-from service.population.relations import LIKED, MESSAGED, PASSED
+from service.population.standing import LIKED, MESSAGED, PASSED
 from service.population.tastes import Tastes
 from tests.population_people import NOW, person, tastes
 

@@ -6,7 +6,7 @@ from service.domain import Kind, Relations
 from service.population.build import StandingPairs, build
 from service.population.foldin import FoldIn, Weights
 from service.population.population import Population
-from service.population.relations import LIKED
+from service.population.standing import LIKED
 from service.population.tastes import Tastes
 from service.repositories.columns import CODES
 from tests.population_people import asking, encoder, person

@@ -9,7 +9,7 @@ from service.domain import Status
 from service.population import bits
 from service.population.build import StandingPairs, build
 from service.population.population import Population
-from service.population.relations import LIKED
+from service.population.standing import LIKED
 from tests.population_people import asking, encoder, person, profiles, tastes
 
 

@@ -1,110 +1,35 @@
 """The memory of relations follows events, forgets the erased on both sides, and never a block."""
 
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import Kind, Relations
 from service.population import runs
-from service.population.build import StandingPairs, build
-from service.population.columns import COUNTS
-from service.population.population import Population, counts
-from service.population.relations import BLOCKED, LIKED, MESSAGED, PASSED, RelationMemory, compress
+from service.population.build import StandingPairs
+from service.population.relations import RelationMemory
+from service.population.sides import compressed
+from service.population.standing import LIKED, MESSAGED, PASSED
 from service.repositories.columns import CODES
-from tests.population_people import person
+from tests.relations_book import PEOPLE, Book, Event, assert_same, batches, columns_of, events, laws, parts
 
-PEOPLE = range(1, 7)
 IN_BASE = np.array([1, 2, 4, 5], np.int64)
-
-Event = tuple[int, int, Kind]
-
-laws = settings(max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-events = st.lists(
-    st.tuples(st.sampled_from(PEOPLE), st.sampled_from(PEOPLE), st.sampled_from(list(Kind))).filter(lambda e: e[0] != e[1]),
-    max_size=60,
-)
-whole_laws = settings(laws, max_examples=30)
-batches = st.lists(events, max_size=6)
-
-
-class Book:
-    """The same rules, written the plain way."""
-
-    def __init__(self) -> None:
-        self.opinions: dict[tuple[int, int], int] = {}
-        self.blocks: set[tuple[int, int]] = set()
-        self.messages: set[tuple[int, int]] = set()
-
-    def apply(self, happened: Iterable[Event]) -> None:
-        for actor, target, kind in happened:
-            pair = (actor, target)
-            match kind:
-                case Kind.LIKE:
-                    self.opinions[pair] = LIKED
-                case Kind.PASS | Kind.UNMATCH:
-                    self.opinions[pair] = PASSED
-                case Kind.UNLIKE | Kind.UNPASS:
-                    self.opinions.pop(pair, None)
-                case Kind.BLOCK:
-                    self.blocks.add(pair)
-                case Kind.UNBLOCK:
-                    self.blocks.discard(pair)
-                case Kind.MESSAGE:
-                    self.messages.add(pair)
-
-    def relations(self, who: int) -> tuple[set[int], ...]:
-        given = {b: kind for (a, b), kind in self.opinions.items() if a == who}
-        received = {a: kind for (a, b), kind in self.opinions.items() if b == who}
-        blocked = {b for a, b in self.blocks if a == who} | {a for a, b in self.blocks if b == who}
-        parts = [{other for other, kind in side.items() if kind == of} for side in (given, received) for of in (LIKED, PASSED)]
-        return (*parts, blocked)
-
-    def counted(self, opinion: int) -> set[tuple[int, int]]:
-        pairs = {pair for pair, kind in self.opinions.items() if kind == opinion}
-        return pairs | (self.messages - self.opinions.keys()) if opinion == LIKED else pairs
-
-    def forget(self, gone: int) -> None:
-        self.opinions = {pair: kind for pair, kind in self.opinions.items() if gone not in pair}
-        self.blocks = {pair for pair in self.blocks if gone not in pair}
-        self.messages = {pair for pair in self.messages if gone not in pair}
 
 
 def memory_of(book: Book, ids: np.ndarray = IN_BASE) -> RelationMemory:
-    rows = [(*pair, standing) for pair, standing in book.opinions.items()] + [(*pair, BLOCKED) for pair in book.blocks]
-    rows += [(*pair, MESSAGED) for pair in book.messages] * 2
-    rows = [row for row in rows if row[0] in ids and row[1] in ids]
-    actors, targets, standing = (np.array([row[index] for row in rows], np.int64) for index in range(3))
-    kinds = standing.astype(np.int8)
-    return RelationMemory(ids, compress(ids, actors, targets, kinds), compress(ids, targets, actors, kinds))
+    return book.pairs().memory(ids)
 
 
 def happen(memory: RelationMemory, happened: list[Event], tally: Counter[tuple[int, int, int]] | None = None) -> None:
-    actors, targets = (np.array([event[index] for event in happened], np.int64) for index in range(2))
-    moved = memory.apply(actors, targets, np.array([CODES[event[2]] for event in happened], np.int8))
+    moved = memory.apply(*columns_of(happened))
     if tally is None:
         return
     for actor, target, before, after in zip(moved.actors, moved.targets, moved.before, moved.after, strict=True):
         tally[actor, target, before] -= 1
         tally[actor, target, after] += 1
-
-
-def parts(relations: Relations) -> tuple[frozenset[int], ...]:
-    return (relations.liked, relations.passed, relations.liked_by, relations.passed_by, relations.blocked)
-
-
-def assert_same(memory: RelationMemory, book: Book) -> None:
-    likes, passes = book.counted(LIKED), book.counted(PASSED)
-    for who in PEOPLE:
-        assert parts(memory.of(who)) == book.relations(who)
-        counted = memory.counted(who)
-        assert counted.liked == {b for a, b in likes if a == who}
-        assert counted.liked_by == {a for a, b in likes if b == who}
-        assert counted.passed == {b for a, b in passes if a == who}
-        assert counted.passed_by == {a for a, b in passes if b == who}
 
 
 def within_base(happened: list[Event]) -> list[Event]:
@@ -198,9 +123,9 @@ def test_message_counts_as_a_like_until_an_opinion_stands_and_hides_nobody() -> 
 
 
 def test_a_hundred_messages_of_a_pair_are_held_once() -> None:
-    actors, targets = np.full(100, 1), np.full(100, 2)
     memory = memory_of(Book())
-    assert len(compress(IN_BASE, actors, targets, np.full(100, MESSAGED, np.int8)).ids) == 1
+    for side in compressed(IN_BASE, np.full(100, 1), np.full(100, 2), np.full(100, MESSAGED, np.int8)):
+        assert len(side.ids) == 1
     happen(memory, [(1, 2, Kind.MESSAGE)] * 100)
     happen(memory, [(1, 2, Kind.MESSAGE)] * 100)
     assert memory.n_since == 1
@@ -208,18 +133,24 @@ def test_a_hundred_messages_of_a_pair_are_held_once() -> None:
 
 @laws
 @given(
-    pairs=st.lists(st.tuples(st.sampled_from(IN_BASE.tolist()), st.integers(1, 4), st.integers(1, 4)), max_size=30),
-    far=st.sampled_from([0, 2**40, 2**62]),
+    pairs=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4)), max_size=30),
+    far=st.sampled_from([0, 2**40, 2**62, -(2**40)]),
 )
-def test_relations_are_compressed_alike_whatever_the_size_of_ids(pairs: list[tuple[int, int, int]], far: int) -> None:
-    owners, others, kinds = (np.array([pair[index] for pair in pairs], np.int64) for index in range(3))
-    side = compress(IN_BASE, owners, others + far, kinds.astype(np.int8))
-    found = [
-        (int(owner), int(other) - far, int(kind))
-        for row, owner in enumerate(IN_BASE)
-        for other, kind in zip(*side.of(row), strict=True)
-    ]
-    assert found == sorted(set(pairs))
+def test_relations_of_pairs_who_are_there_are_compressed_alike_whatever_the_size_of_ids(
+    pairs: list[tuple[int, int, int]], far: int
+) -> None:
+    ids = IN_BASE + far
+    actors, targets, kinds = (np.array([pair[index] for pair in pairs], np.int64) for index in range(3))
+    given, received = (
+        {
+            (int(owner) - far, int(other) - far, int(kind))
+            for row, owner in enumerate(ids)
+            for other, kind in zip(*side.of(row), strict=True)
+        }
+        for side in compressed(ids, actors + far, targets + far, kinds.astype(np.int8))
+    )
+    assert given == {pair for pair in pairs if pair[0] in IN_BASE and pair[1] in IN_BASE}
+    assert received == {(target, actor, kind) for actor, target, kind in given}
 
 
 def test_views_and_kinds_of_a_newer_version_decide_nothing() -> None:
@@ -231,6 +162,29 @@ def test_views_and_kinds_of_a_newer_version_decide_nothing() -> None:
 
 def test_unknown_person_stands_to_nobody() -> None:
     assert parts(memory_of(Book(), np.empty(0, np.int64)).of(9)) == parts(Relations())
+
+
+@laws
+@given(before=events, there=st.sets(st.sampled_from(PEOPLE)))
+def test_events_of_people_who_came_after_the_base_are_on_both_sides_once_they_are_told(
+    merging: None, before: list[Event], there: set[int]
+) -> None:
+    """Who registers between the reading of the people and that of the interactions: the base may know of neither side."""
+    book = Book()
+    book.apply(before)
+    memory = memory_of(book, np.array(sorted(there), np.int64))
+    happen(memory, before)
+    assert_same(memory, book)
+
+
+def test_erased_twice_and_in_any_order_are_forgotten_and_nobody_else_is() -> None:
+    everyone = np.arange(1, 51)
+    memory = StandingPairs(everyone, np.roll(everyone, 1), np.full(50, LIKED, np.int8)).memory(everyone)
+    gone = [40, 3, 50, 1, 40, 7, 99]
+    for person_id in gone:
+        memory.erase(person_id)
+    for person_id, target in zip(everyone.tolist(), np.roll(everyone, 1).tolist(), strict=True):
+        assert memory.of(person_id).liked == ({target} - set(gone) if person_id not in gone else set())
 
 
 def test_block_of_somebody_not_known_yet_is_remembered() -> None:
@@ -253,74 +207,3 @@ def test_many_batches_become_a_few_runs_and_none_is_lost(merging: None) -> None:
     assert store.find(known).tolist() == [said[key] for key in known.tolist()]
     assert store.n_runs < 40
     assert len(store) < 3 * len(said)
-
-
-def population_of(book: Book) -> Population:
-    rows = [(*pair, standing) for pair, standing in book.opinions.items()] + [(*pair, BLOCKED) for pair in book.blocks]
-    rows += [(*pair, MESSAGED) for pair in book.messages] * 2
-    actors, targets, standing = (np.array([row[index] for row in rows], np.int64) for index in range(3))
-    return build([person(one) for one in PEOPLE], StandingPairs(actors, targets, standing.astype(np.int8)))
-
-
-def told(population: Population, happened: list[Event]) -> None:
-    actors, targets = (np.array([event[index] for event in happened], np.int64) for index in range(2))
-    population.apply_interactions(actors, targets, np.array([CODES[event[2]] for event in happened], np.int8))
-
-
-def assert_counts(population: Population, book: Book) -> None:
-    """Likes received, passes received, likes given, passes given, as the columns have them."""
-    for who in PEOPLE:
-        row = np.array([population.row(who)], np.int64)
-        pairs = [(book.counted(opinion), side) for side in (1, 0) for opinion in (LIKED, PASSED)]
-        counted = [sum(pair[side] == who for pair in those) for those, side in pairs]
-        assert [int(population.columns.take(name, row)[0]) for name in COUNTS] == counted
-
-
-@whole_laws
-@given(before=events, after=batches, gone=st.sampled_from(PEOPLE), later=batches)
-def test_columns_of_counts_follow_events_and_erasures(
-    before: list[Event], after: list[list[Event]], gone: int, later: list[list[Event]]
-) -> None:
-    book = Book()
-    book.apply(before)
-    population = population_of(book)
-    for happened in after:
-        book.apply(happened)
-        told(population, happened)
-    assert_counts(population, book)
-    population.erase([gone])
-    book.forget(gone)
-    population.apply_profiles([person(gone, name="somebody new", incarnation=2)])
-    assert_counts(population, book)
-    for happened in later:
-        book.apply(happened)
-        told(population, happened)
-    assert_counts(population, book)
-
-
-def test_somebody_not_known_yet_brings_what_was_said_along() -> None:
-    population = build([person(1)])
-    told(population, [(2, 1, Kind.MESSAGE), (1, 2, Kind.MESSAGE), (3, 1, Kind.BLOCK)])
-    population.apply_profiles([person(2), person(3)])
-    row = np.array([population.row(2)], np.int64)
-    assert [int(population.columns.take(name, row)[0]) for name in COUNTS] == [1, 0, 1, 0]
-    assert population.relations(1).blocked == {3}
-
-
-@whole_laws
-@given(known=batches, read=events, later=batches)
-def test_relations_read_anew_take_the_place_of_those_known(
-    known: list[list[Event]], read: list[Event], later: list[list[Event]]
-) -> None:
-    population, book = population_of(Book()), Book()
-    for happened in known:
-        told(population, happened)
-    book.apply(read)
-    anew = memory_of(book, np.array(PEOPLE))
-    population.replace_relations(anew, counts(anew))
-    assert_counts(population, book)
-    for happened in later:
-        book.apply(happened)
-        told(population, happened)
-    assert_counts(population, book)
-    assert_same(population.memory, book)

@@ -15,7 +15,7 @@ from service.population import snapshot
 from service.population.build import StandingPairs, build
 from service.population.columns import COUNTS, STORED
 from service.population.population import Population
-from service.population.relations import BLOCKED, LIKED, MESSAGED, PASSED
+from service.population.standing import BLOCKED, LIKED, MESSAGED, PASSED
 from service.population.tastes import Tastes
 from tests.population_people import NOW, asking, crowds, person, tastes
 

@@ -9,7 +9,7 @@ from service.domain import Relations
 from service.features.geography import distance_km
 from service.population.build import StandingPairs, build
 from service.population.population import Population
-from service.population.relations import LIKED
+from service.population.standing import LIKED
 from service.population.tastes import Tastes
 from tests.population_people import NOW, asking, encoder, person, tastes
 

@@ -10,7 +10,7 @@ import xxhash
 from service.domain import Kind
 from service.features.assemble import assemble
 from service.population.build import StandingPairs, build
-from service.population.relations import LIKED, PASSED
+from service.population.standing import LIKED, PASSED
 from service.population.tastes import Tastes
 from service.repositories.columns import CODES, InteractionTable
 from service.training.examples import Pairs, answered, pairs_of

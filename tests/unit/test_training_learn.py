@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.features.definitions import FEATURES
 from service.plugins import Installed, InstalledRanker, load_rankers
-from service.population.relations import LIKED
+from service.population.standing import LIKED
 from service.repositories.columns import CODES, InteractionTable
 from service.settings import Settings
 from service.telemetry import silent
