@@ -128,6 +128,17 @@ async def soon(condition: Callable[[], bool | Awaitable[bool]], within_s: float 
             await asyncio.sleep(0.01)
 
 
+async def caught_up(feed: ChangeFeed, condition: Callable[[], bool]) -> bool:
+    """Whether the condition holds after a look at the feed, which transactions of other tests, in the same server, may hold
+    back for a moment."""
+    await feed.catch_up()
+    return condition()
+
+
+def knows(holder: PopulationHolder[str], person_id: int) -> bool:
+    return holder.current.row(person_id) is not None
+
+
 @asynccontextmanager
 async def running(work: Any) -> Any:
     """Runs a task beside the body."""
