@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
-from service.domain import BundleRecord, Profile
+from service.domain import BundleRecord, FeedPosition, Profile
 from service.errors import BundleInvalid
 from service.population import snapshot
 from service.population.build import Builder, StandingPairs
 from service.population.population import Population, counts
 from service.population.relations import RelationMemory
+from service.population.sides import ranks
 from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
@@ -25,6 +26,8 @@ from service.repositories.users import Users
 from service.resilience import Deadline
 from service.telemetry import BUNDLE_LOADS
 from service.threads import ThreadDoor
+
+Ids = NDArray[np.int64]
 
 _LOG = structlog.get_logger("amity.population")
 
@@ -92,9 +95,8 @@ async def from_database(origin: Origin) -> Population:
     builder = Builder()
     async for batch in origin.users.stream():
         builder.add(batch)
-    pairs = StandingPairs.of_table(await origin.interactions.load_all())
-    population: Population = await origin.door.call("bundle", builder.build, pairs, position, deadline=Deadline(_LOAD_S))
-    return population
+    table = await origin.interactions.load_all()
+    return await origin.door.call("bundle", _built, builder, table, position, deadline=Deadline(_LOAD_S))
 
 
 async def reconcile(origin: Origin, people: Population) -> None:
@@ -104,14 +106,14 @@ async def reconcile(origin: Origin, people: Population) -> None:
     What is committed meanwhile may be in here already; the feed brings it once more, which changes nothing.
     """
     position = await origin.changes.horizon()
-    there = [np.empty(0, np.int64)]
+    pages = [np.empty(0, np.int64)]
     async for batch in origin.users.stream(PEOPLE_A_READ):
-        there.append(np.array([profile.id for profile in batch], np.int64))
+        pages.append(np.array([profile.id for profile in batch], np.int64))
         await apply_profiles(people, batch)
-    await erase(people, np.setdiff1d(people.ids(), np.concatenate(there)).tolist())
-    table, ids = await origin.interactions.load_all(), np.sort(people.ids())
-    memory, counted = await origin.door.call("bundle", _relations, table, ids, deadline=Deadline(_LOAD_S))
-    people.replace_relations(memory, counted)
+    there, gone = await origin.door.call("bundle", _there_and_gone, people, pages, deadline=Deadline(_LOAD_S))
+    await erase(people, gone)
+    table = await origin.interactions.load_all()
+    people.replace_relations(*await origin.door.call("bundle", _relations, table, there, deadline=Deadline(_LOAD_S)))
     people.position = position
 
 
@@ -144,7 +146,19 @@ def opened(store: Store, version: str) -> tuple[Bundle, Population]:
     return bundle, population
 
 
-def _relations(table: InteractionTable, ids: NDArray[np.int64]) -> tuple[RelationMemory, dict[str, NDArray[np.int32]]]:
+def _built(builder: Builder, table: InteractionTable, position: FeedPosition) -> Population:
+    return builder.build(StandingPairs.of_table(table), position)
+
+
+def _there_and_gone(people: Population, pages: list[Ids]) -> tuple[Ids, list[int]]:
+    """Everyone there, whose ids ascend from page to page, and whoever is known here and not there."""
+    there = np.concatenate(pages)
+    known = np.concatenate((people.directory.base_ids, people.columns.added("id")))
+    gone = np.unique(known[ranks(there, known) < 0])
+    return there, gone[people.rows(gone) >= 0].tolist()
+
+
+def _relations(table: InteractionTable, ids: Ids) -> tuple[RelationMemory, dict[str, NDArray[np.int32]]]:
     memory = StandingPairs.of_table(table).memory(ids)
     return memory, counts(memory)
 
