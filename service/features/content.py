@@ -4,6 +4,7 @@ The numbers (weights, projection, maps to taste) are fitted in training; this is
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,10 @@ Sparse = tuple[NDArray[np.int64], NDArray[np.int32], Floats]
 
 def token_counts(profiles: Sequence[Profile], n_buckets: int = N_BUCKETS) -> Sparse:
     """Ones at the buckets of each profile's tokens, shape (n, n_buckets). What inverse document frequencies are counted on."""
-    rows = [sorted({bucket(token, n_buckets) for token in tokens(profile)}) for profile in profiles]
+    rows = [sorted(set(map(bucket, tokens(profile), repeat(n_buckets)))) for profile in profiles]
     indptr = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=indptr[1:])
-    indices = np.fromiter((column for row in rows for column in row), np.int32, int(indptr[-1]))
+    indices = np.fromiter(chain.from_iterable(rows), np.int32, int(indptr[-1]))
     return indptr, indices, np.ones(len(indices), np.float32)
 
 
@@ -98,7 +99,8 @@ class ContentEncoder:
         return int(self.cold_p.shape[1])
 
     def encode(self, profile: Profile) -> Floats:
-        """The content vector, float32 (c,) of unit length; zeros for a profile that says nothing at all. About 0.1 ms."""
+        """The content vector, float32 (c,) of unit length; zeros for a profile that says nothing at all. About 0.1 ms;
+        of a hundred together each takes 20 µs."""
         return np.asarray(self.encode_many((profile,))[0], np.float32)
 
     def encode_many(self, profiles: Sequence[Profile]) -> Floats:
