@@ -1,12 +1,18 @@
 """Which row stands for which person: sorted ids of the base, and whoever was put elsewhere since."""
 
+from itertools import repeat
+
 import numpy as np
 from numpy.typing import NDArray
 
-from service.population.bits import Words, mark, n_words, test
+from service.population.bits import WORD_ROWS, Words, mark, n_words, test
+from service.population.sides import ranks
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
+
+_IN_ORDER_FROM = 2_000
+"""Ids looked up at once from which sorting them first pays: neighbours share their way. 10,000 of a million take half."""
 
 
 class Directory:
@@ -26,45 +32,48 @@ class Directory:
         return len(self.base_ids) - self._n_gone + self._n_new
 
     def row(self, person_id: int) -> int | None:
-        """Where a person is now; None for the unknown and the erased."""
-        row = int(self.rows(np.array([person_id], np.int64))[0])
-        return row if row >= 0 else None
+        """Where a person is now; None for the unknown and the erased. 2 µs."""
+        rank = self.rank(person_id)
+        if rank is not None:
+            row = int(self.base_rows[rank])
+            if not int(self._left[row // WORD_ROWS]) >> row % WORD_ROWS & 1:
+                return row
+        return self._elsewhere.get(person_id)
 
     def rows(self, ids: Ids) -> Rows:
-        """Rows of people, int64 (n,); -1 for the unknown and the erased."""
-        place = np.searchsorted(self.base_ids, ids)
-        in_base = place < len(self.base_ids)
-        in_base[in_base] = self.base_ids[place[in_base]] == ids[in_base]
-        rows = np.full(len(ids), -1, np.int64)
-        rows[in_base] = self.base_rows[place[in_base]]
-        if self._elsewhere or self._n_gone:
-            stays = in_base.copy()
-            stays[in_base] = ~test(self._left, rows[in_base])
-            for index in np.flatnonzero(~stays).tolist():
-                rows[index] = self._elsewhere.get(int(ids[index]), -1)
+        """Rows of people, int64 (n,); -1 for the unknown and the erased. 10,000 of a million take 1.2 ms, and 1.9 when all of
+        them are elsewhere."""
+        if len(ids) < _IN_ORDER_FROM:
+            return self._rows(ids)
+        order = ids.argsort()
+        rows = np.empty(len(ids), np.int64)
+        rows[order] = self._rows(ids[order])
         return rows
 
     def rank(self, person_id: int) -> int | None:
         """The place of an id among the base's, whatever became of the person; None when it is not one of them."""
-        place = int(np.searchsorted(self.base_ids, person_id))
+        place = int(self.base_ids.searchsorted(person_id))
         return place if place < len(self.base_ids) and self.base_ids[place] == person_id else None
+
+    def ranks(self, ids: Ids) -> NDArray[np.int64]:
+        """The rank of each, int64 (n,); -1 for who is not of the base."""
+        return ranks(self.base_ids, ids)
 
     def ids(self) -> Ids:
         """Ids of everyone, int64 (n_people,), in no particular order."""
         stays = ~test(self._left, np.asarray(self.base_rows, np.int64))
         return np.concatenate((self.base_ids[stays], np.fromiter(self._elsewhere, np.int64, len(self._elsewhere))))
 
-    def put(self, person_id: int, row: int) -> None:
-        """From now on this row, appended to the base, stands for the person."""
-        if person_id not in self._elsewhere:
-            rank = self.rank(person_id)
-            if rank is None:
-                self._n_new += 1
-            else:
-                base_row = self.base_rows[rank : rank + 1].astype(np.int64)
-                self._n_gone -= int(test(self._left, base_row)[0])
-                mark(self._left, base_row)
-        self._elsewhere[person_id] = row
+    def put(self, ids: Ids, rows: Rows) -> None:
+        """From now on these rows, appended to the base, stand for these people, each named once."""
+        known = self._rows_elsewhere(ids) >= 0
+        places = self.ranks(ids)
+        left = self.base_rows[places[(places >= 0) & ~known]].astype(np.int64)
+        # Before their rows in the base are left, so that a look-up in another thread finds everybody here or there.
+        self._elsewhere.update(zip(ids.tolist(), rows.tolist(), strict=True))
+        self._n_new += int(((places < 0) & ~known).sum())
+        self._n_gone -= int(test(self._left, left).sum())
+        mark(self._left, left)
 
     def forget(self, person_id: int) -> None:
         """The person, who is here, is gone."""
@@ -76,6 +85,19 @@ class Directory:
             mark(self._left, self.base_rows[rank : rank + 1].astype(np.int64))
             self._n_gone += 1
 
-    def is_elsewhere(self, ids: Ids) -> list[int]:
-        """Those of `ids` whose rows were appended since the base was made."""
-        return [person_id for person_id in ids.tolist() if person_id in self._elsewhere]
+    def elsewhere(self, ids: Ids) -> Ids:
+        """Those of `ids` whose rows were appended since the base was made, in their order."""
+        return ids[self._rows_elsewhere(ids) >= 0]
+
+    def _rows(self, ids: Ids) -> Rows:
+        places = self.ranks(ids)
+        in_base = places >= 0
+        rows = np.full(len(ids), -1, np.int64)
+        rows[in_base] = self.base_rows[places[in_base]]
+        if self._elsewhere or self._n_gone:
+            in_base[in_base] = ~test(self._left, rows[in_base])
+            rows[~in_base] = self._rows_elsewhere(ids[~in_base])
+        return rows
+
+    def _rows_elsewhere(self, ids: Ids) -> Rows:
+        return np.fromiter(map(self._elsewhere.get, ids.tolist(), repeat(-1)), np.int64, len(ids))

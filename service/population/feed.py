@@ -29,9 +29,9 @@ _LOG = structlog.get_logger("amity.population")
 _INTERACTIONS_AT_ONCE = 1_000
 """Applied before other tasks get their turn: 2 ms among a million people and ten million relations."""
 
-_FOLDED_AT_ONCE, _FOLDS_A_LOOK = 8, 96
-"""People of the overlay whose tastes are made anew between two turns, 1.6 ms, and after a look at the feed: a tenth of the time.
-More wait for the next look."""
+_FOLDED_AT_ONCE, _FOLDS_A_LOOK = 6, 96
+"""People of the overlay whose tastes are made anew between two turns, 1.5 ms where each has a hundred opinions, and after a look
+at the feed: a tenth of the time. More wait for the next look."""
 
 _LONGEST_PAUSE_S = 5.0
 

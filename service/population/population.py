@@ -7,6 +7,8 @@ resized, and rows whose meaning never changes while they are shown.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from math import isnan
 
 import msgspec
 import numpy as np
@@ -18,12 +20,14 @@ from service.features.assemble import CandidateColumns, ViewerView
 from service.population import bits
 from service.population.columns import COUNTS, Columns, Part, Table, seconds
 from service.population.directory import Directory
-from service.population.learning import Learnt, taste
+from service.population.learning import Learnt, tastes_of
 from service.population.likeness import most_alike
 from service.population.mask import BaseMask, eligible_rows
 from service.population.profiles import ProfileBytes, decode, encode
-from service.population.relations import LIKED, PASSED, RelationMemory, Side
-from service.population.tastes import Placed, Tastes
+from service.population.relations import RelationMemory
+from service.population.sides import Side
+from service.population.standing import LIKED, PASSED
+from service.population.tastes import Tastes
 from service.population.vectors import Passing
 from service.population.view import Asking, PeopleView
 from service.population.viewer import candidate_columns, viewer_view
@@ -78,7 +82,8 @@ class Population:
         """Of the base: active, and neither superseded by an appended row nor erased."""
         self.learnt = Learnt(base.relations.given, base.relations.received)
         self._changed: dict[int, bytes] = {}
-        self._unfolded: set[int] = set()
+        # Of the overlay, whose tastes are to be made anew, in the order of their first news.
+        self._waiting: dict[int, None] = {}
 
     @property
     def n_people(self) -> int:
@@ -105,13 +110,7 @@ class Population:
     def profile(self, person_id: int) -> Profile | None:
         """The person as last known; None for the unknown and the erased."""
         row = self.row(person_id)
-        if row is None:
-            return None
-        changed = self._changed.get(person_id)
-        stored = self.base_profiles.get(row) if changed is None else decode(changed)
-        active_s = float(self.columns.take("last_active_at_s", np.array([row]))[0])
-        active_at = None if np.isnan(active_s) else datetime.fromtimestamp(active_s, UTC)
-        return stored if active_at == stored.last_active_at else msgspec.structs.replace(stored, last_active_at=active_at)
+        return None if row is None else self._profile_at(person_id, row, self.columns.value("last_active_at_s", row))
 
     def relations(self, person_id: int) -> Relations:
         """How a person stands to others, as last known."""
@@ -157,22 +156,26 @@ class Population:
 
     def apply_profiles(self, profiles: Iterable[Profile]) -> None:
         """Take in people as the database has them now; of one given twice the last stands. What is known changes nothing, and
-        who was only active again keeps their row."""
-        latest = {profile.id: profile for profile in profiles}
-        rows = self.rows(np.fromiter(latest, np.int64, len(latest)))
-        incarnations = self.columns.take("incarnation", np.maximum(rows, 0)) if self.columns.n else rows
-        changed: list[Placed] = []
-        for profile, row, incarnation in zip(latest.values(), rows.tolist(), incarnations.tolist(), strict=True):
-            if row >= 0 and profile.incarnation > incarnation:  # the id has been given to somebody new since
-                self.erase((profile.id,))
-                row = -1
-            known = self.profile(profile.id) if row >= 0 else None
-            if known is None or msgspec.structs.replace(known, last_active_at=profile.last_active_at) != profile:
-                changed.append(Placed(row, row if row >= 0 else None, profile))
-            elif known != profile:
-                self.columns.set("last_active_at_s", np.array([row]), np.array([seconds(profile.last_active_at)]))
+        who was only active again keeps their row. A hundred take 3.3 ms when all have changed, 2 of them for their words, and .5
+        when none has."""
+        latest = list({profile.id: profile for profile in profiles}.values())
+        rows = self._rows_of_same(latest)
+        active_s = np.full(len(rows), np.nan)
+        active_s[rows >= 0] = self.columns.take("last_active_at_s", rows[rows >= 0])
+        changed: list[int] = []
+        seen: list[int] = []
+        for place, (profile, row, known_s) in enumerate(zip(latest, rows.tolist(), active_s.tolist(), strict=True)):
+            known = self._profile_at(profile.id, row, known_s) if row >= 0 else None
+            if known == profile:
+                continue
+            if known is not None and msgspec.structs.replace(known, last_active_at=profile.last_active_at) == profile:
+                seen.append(place)
+            else:
+                changed.append(place)
+        if seen:
+            self.columns.set("last_active_at_s", rows[seen], np.array([seconds(latest[at].last_active_at) for at in seen]))
         if changed:
-            self._place(changed)
+            self._place([latest[at] for at in changed], rows[changed])
 
     def erase(self, ids: Iterable[int]) -> None:
         """Forget people wholly: nobody sees them, and what others did to them counts no more."""
@@ -189,7 +192,7 @@ class Population:
             self.directory.forget(person_id)
             self.learnt.reborn.add(person_id)
             self._changed.pop(person_id, None)
-            self._unfolded.discard(person_id)
+            self._waiting.pop(person_id, None)
 
     def apply_interactions(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> None:
         """Remember events in the order in which they were committed; `kinds` are codes. What is known already changes nothing."""
@@ -198,9 +201,7 @@ class Population:
             steps = (moved.after == opinion).astype(np.int32) - (moved.before == opinion)
             for direction, ids in (("given", moved.actors), ("received", moved.targets)):
                 self._step(f"n_{word}_{direction}", ids[steps != 0], steps[steps != 0])
-        if self.tastes is not None and self.tastes.fold_in is not None:
-            news = np.unique(np.concatenate((moved.actors, moved.targets)))
-            self._unfolded.update(self.directory.is_elsewhere(news))
+        self._await_folding(self.directory.elsewhere(np.unique(np.concatenate((moved.actors, moved.targets)))))
 
     def replace_relations(self, memory: RelationMemory, counted: Mapping[str, NDArray[np.int32]]) -> None:
         """Put relations read anew, of `memory.ids`, in the place of those known, and their `counts`: some 20 ms for a million."""
@@ -212,48 +213,68 @@ class Population:
             self.columns.set(name, rows[rows >= 0], values[rows >= 0])
 
     def fold_in(self, at_most: int) -> bool:
-        """Tastes of people of the overlay anew, from likes that came since; whether there are more of them. .2 ms for each."""
-        if self.tastes is None:
+        """Tastes of people of the overlay anew, from likes that came since, of those first who have waited longest; whether more
+        wait. Of others tastes count as they were before. Six together take .6 ms with a few opinions each, 1.5
+        with a hundred."""
+        ids = np.fromiter(islice(self._waiting, at_most), np.int64)
+        if self.tastes is None or not len(ids):
             return False
-        some = [self._unfolded.pop() for _ in range(min(at_most, len(self._unfolded)))]
-        for person_id in some:
-            row = self.row(person_id)
-            content = None if row is None else self.tastes.spaces["content"].get(row)
-            if row is None or content is None:
-                continue
-            item = taste(self, self.tastes, person_id, content, self.memory.of(person_id))
-            if item is not None:
-                self.tastes.spaces["mutual"].put(np.array([row]), item[None], np.ones(1, np.bool_))
-        return bool(self._unfolded)
+        for person_id in ids.tolist():
+            del self._waiting[person_id]
+        rows = self.rows(ids)
+        contents = self.tastes.spaces["content"].gather(rows)
+        items = tastes_of(self, self.tastes, ids, contents, [self.memory.of(person_id) for person_id in ids.tolist()])
+        known = ~(np.isnan(contents[:, 0]) | np.isnan(items[:, 0]))
+        self.tastes.spaces["mutual"].put(rows[known], items[known], np.ones(int(known.sum()), np.bool_))
+        return bool(self._waiting)
 
-    def _place(self, changed: Sequence[Placed]) -> None:
-        """Write changed people into rows of the overlay: the one that they have there, or new ones."""
-        previous = np.array([each.row for each in changed], np.int64)
+    def _profile_at(self, person_id: int, row: int, active_s: float) -> Profile | None:
+        """The person of a row, last active then; None when the event loop has erased them meanwhile."""
+        changed = self._changed.get(person_id)
+        if changed is None and row >= self.columns.n_base:
+            return None
+        stored = self.base_profiles.get(row) if changed is None else decode(changed)
+        active_at = None if isnan(active_s) else datetime.fromtimestamp(active_s, UTC)
+        return stored if active_at == stored.last_active_at else msgspec.structs.replace(stored, last_active_at=active_at)
+
+    def _rows_of_same(self, profiles: Sequence[Profile]) -> Rows:
+        """Rows of these people, -1 for who is not here. Whose id has been given to somebody new since is erased, and not here."""
+        rows = self.rows(np.array([profile.id for profile in profiles], np.int64))
+        there = np.flatnonzero(rows >= 0)
+        incarnations = np.array([profiles[place].incarnation for place in there.tolist()], np.int64)
+        gone = there[incarnations > self.columns.take("incarnation", rows[there])]
+        self.erase(profiles[place].id for place in gone.tolist())
+        rows[gone] = -1
+        return rows
+
+    def _place(self, profiles: Sequence[Profile], previous: Rows) -> None:
+        """Write changed people into rows of the overlay: the one that they have there (`previous`), or new ones."""
         moves = previous < self.columns.n_base
         rows = previous.copy()
         rows[moves] = self.columns.reserve(int(moves.sum()))
-        profiles = [each.profile for each in changed]
-        placed = [Placed(row, each.previous, each.profile) for row, each in zip(rows.tolist(), changed, strict=True)]
+        ids = np.array([profile.id for profile in profiles], np.int64)
         if self.tastes is not None:
-            self.tastes.put(placed)
-        counts = self._counts_of(changed)
-        for name in COUNTS:
-            self.columns.set(name, rows, counts[name])
+            self.tastes.put(rows, previous, profiles)
+        for name, values in self._counts_of(ids, previous).items():
+            self.columns.set(name, rows, values)
         self.columns.fill(rows, Table.of(profiles, self.words))
         self._hide(previous[moves & (previous >= 0)])
-        for each in placed:
-            self.directory.put(each.profile.id, each.row)
-            self._changed[each.profile.id] = encode(each.profile)
-            if each.previous is None:
-                self._unfolded.add(each.profile.id)
+        # Before the rows: who finds one in another thread finds its profile too.
+        self._changed.update((profile.id, encode(profile)) for profile in profiles)
+        self.directory.put(ids, rows)
+        self._await_folding(ids[previous < 0])
 
-    def _counts_of(self, changed: Sequence[Placed]) -> dict[str, NDArray[np.int32]]:
-        known = np.array([each.row for each in changed], np.int64)
-        counts = {name: np.zeros(len(changed), np.int32) for name in COUNTS}
+    def _await_folding(self, ids: Ids) -> None:
+        if self.tastes is not None and self.tastes.fold_in is not None:
+            self._waiting.update(dict.fromkeys(ids.tolist()))
+
+    def _counts_of(self, ids: Ids, known: Rows) -> dict[str, NDArray[np.int32]]:
+        """The counts of people, from their rows where these are known (not -1)."""
+        counts = {name: np.zeros(len(ids), np.int32) for name in COUNTS}
         for name in COUNTS:
             counts[name][known >= 0] = self.columns.take(name, known[known >= 0])
-        for place in np.flatnonzero(known < 0).tolist():
-            stands = self.memory.counted(changed[place].profile.id)
+        for place in np.flatnonzero((known < 0) & self.memory.heard_of(ids)).tolist():
+            stands = self.memory.counted(int(ids[place]))
             for name, side in zip(COUNTS, (stands.liked_by, stands.passed_by, stands.liked, stands.passed), strict=True):
                 counts[name][place] = len(side)
         return counts

@@ -95,6 +95,12 @@ class RelationMemory:
             blocked=given.blocked() | received.blocked(),
         )
 
+    def heard_of(self, ids: Ids) -> NDArray[np.bool_]:
+        """Of which people there may be something to tell, bool (n,): asking for each takes 20 µs."""
+        known = self._ranks(ids) >= 0
+        known[~known] = [person_id in self._codes for person_id in ids[~known].tolist()]
+        return known
+
     def counted(self, person_id: int) -> Counted:
         """What the counts of a person are made of now."""
         given, received = self._sides(person_id)

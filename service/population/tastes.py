@@ -1,7 +1,6 @@
 """The vectors of a population: what people like, how they are liked, what their profiles say; and how newcomers get theirs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,6 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 SPACES = ("mutual", "content")
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A profile put into a row; `previous` is the row, the same perhaps, that the same person had before."""
-
-    row: int
-    previous: int | None
-    profile: Profile
 
 
 class Tastes:
@@ -57,16 +47,15 @@ class Tastes:
             raise ValueError(f"vectors of shapes {mutual.shape} and {content.shape} do not fit each other")
         return cls(Space(FloatVectors(mutual)), Space(FloatVectors(content)), encoder, fold_in)
 
-    def put(self, placed: Sequence[Placed]) -> None:
-        """Vectors for appended rows: content from profiles as they are now; tastes kept, or predicted for newcomers.
+    def put(self, rows: Rows, previous: Rows, profiles: Sequence[Profile]) -> None:
+        """Vectors for appended rows: content from profiles as they are now; tastes kept from the rows, the same perhaps, that the
+        same people had before, or predicted for newcomers (-1).
 
         Encoding 25 profiles at once takes a quarter of the time that one by one takes.
         """
-        rows = np.array([each.row for each in placed], np.int64)
-        previous = np.array([-1 if each.previous is None else each.previous for each in placed], np.int64)
         mutual, content = (self._kept(space, previous) for space in self.spaces.values())
         if self.encoder is not None:
-            content = self.encoder.encode_many([each.profile for each in placed])
+            content = self.encoder.encode_many(profiles)
             new = np.isnan(mutual[:, 0])
             mutual[new] = predicted(self.encoder, content[new])
         for space, vectors in zip(self.spaces.values(), (mutual, content), strict=True):
@@ -88,6 +77,12 @@ class Tastes:
         """`mutual` and `content` vectors of rows; NaN for rows without."""
         return self.spaces["mutual"].gather(rows), self.spaces["content"].gather(rows)
 
+    def predicted(self, content: Floats) -> Floats:
+        """The `mutual` items that contents (..., c) let expect, float32 (..., 2f); NaN without an encoder."""
+        if self.encoder is None:
+            return np.full((*content.shape[:-1], 2 * self.n_factors), np.nan, np.float32)
+        return predicted(self.encoder, content)
+
     def of_profile(self, profile: Profile, row: int | None, same: bool) -> tuple[Floats | None, Floats | None]:
         """(mutual, content) of a person whose row, if any, holds this very profile (`same`) or an older one."""
         mutual = None if row is None else self.spaces["mutual"].get(row)
@@ -97,10 +92,6 @@ class Tastes:
         if self.encoder is not None and mutual is None and content is not None:
             mutual = predicted(self.encoder, content)
         return mutual, content
-
-    def predicted(self, content: Floats) -> Floats | None:
-        """The `mutual` item that content lets expect, float32 (2f,); None without an encoder."""
-        return None if self.encoder is None else predicted(self.encoder, content)
 
     def _kept(self, space: Space, previous: Rows) -> Floats:
         kept = np.full((len(previous), space.n_dims), np.nan, np.float32)

@@ -1,16 +1,21 @@
 """People who join, change, go and come back, on top of a base that does not change."""
 
+from datetime import timedelta
+
 import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain import Status
+from service.domain import Kind, Profile, Status
 from service.population import bits
 from service.population.build import StandingPairs, build
+from service.population.columns import COUNTS
+from service.population.directory import Directory
 from service.population.population import Population
 from service.population.standing import LIKED
-from tests.population_people import asking, encoder, person, profiles, tastes
+from service.repositories.columns import CODES
+from tests.population_people import NOW, asking, encoder, person, profiles, tastes
 
 
 def with_vectors(n: int = 4) -> Population:
@@ -54,6 +59,58 @@ def test_population_is_what_was_put_last_and_not_erased(changes: list[object]) -
     shown = [*population.columns.base("id")[bits.unpack(population.shown, population.columns.n_base)].tolist()]
     shown += population.columns.added("id")[population.columns.added("shown")].tolist()
     assert sorted(shown) == sorted(one for one, profile in expected.items() if profile.status is Status.ACTIVE)
+
+
+def counts(population: Population, ids: list[int]) -> list[list[int]]:
+    return [population.columns.take(name, population.rows(np.array(ids))).tolist() for name in COUNTS]
+
+
+rebirths = st.sampled_from([1, 1, 1, 2])
+batches = st.lists(st.integers(1, 6).flatmap(lambda one: st.builds(msgspec.structs.replace, profiles(one), incarnation=rebirths)))
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(before=batches, together=batches)
+def test_many_at_once_become_what_one_by_one_they_become(before: list[Profile], together: list[Profile]) -> None:
+    likes = StandingPairs(np.array([1, 2, 5, 2]), np.array([2, 3, 1, 6]), np.full(4, LIKED, np.int8))
+    at_once, alone = (build([person(one) for one in (1, 2, 3)], likes, tastes([person(one) for one in (1, 2, 3)])) for _ in "ab")
+    for population in (at_once, alone):
+        population.apply_interactions(np.array([5]), np.array([2]), np.full(1, CODES[Kind.LIKE], np.int8))
+        population.apply_profiles(before)
+    at_once.apply_profiles(together)
+    for profile in {profile.id: profile for profile in together}.values():
+        alone.apply_profiles([profile])
+    ids = sorted(alone.ids().tolist())
+    assert sorted(at_once.ids().tolist()) == ids
+    assert [at_once.profile(one) for one in ids] == [alone.profile(one) for one in ids]
+    assert counts(at_once, ids) == counts(alone, ids)
+    assert [mutual(at_once, one) for one in ids] == [mutual(alone, one) for one in ids]
+    assert [content(at_once, one) for one in ids] == [content(alone, one) for one in ids]
+    assert at_once.n_overlay == alone.n_overlay
+
+
+def test_who_was_only_active_again_keeps_the_row() -> None:
+    population = with_vectors()
+    seen = [
+        person(one, bio=f"word{one} other", last_active_at=when) for one, when in ((2, NOW), (3, None), (4, NOW - timedelta(1)))
+    ]
+    population.apply_profiles(seen)
+    assert population.n_overlay == 0
+    assert [population.profile(one) for one in (2, 3, 4)] == seen
+
+
+def test_rows_of_thousands_are_those_of_each() -> None:
+    directory = Directory(np.arange(0, 9_000, 3), np.arange(3_000)[::-1])
+    directory.put(np.array([7, 9_003, 6, 9]), np.array([3_000, 3_001, 3_002, 3_003]))
+    directory.put(np.array([7, 12]), np.array([3_004, 3_005]))
+    for gone in (9, 15):
+        directory.forget(gone)
+    ids = np.random.default_rng(0).permutation(9_010)
+    rows = {one: row if row >= 0 else None for one, row in zip(ids.tolist(), directory.rows(ids).tolist(), strict=True)}
+    assert rows == {one: directory.row(one) for one in range(9_010)}
+    known = (6, 7, 9, 12, 15, 18, 8_997, 9_003, 8)
+    assert [rows[one] for one in known] == [3_002, 3_004, None, 3_005, None, 2_993, 0, 3_001, None]
+    assert directory.n_people == len(directory.ids()) == 3_000
 
 
 def test_profile_known_already_appends_nothing() -> None:
