@@ -18,7 +18,7 @@ MAX_BIO_WORDS = 400
 
 
 _REMEMBERED_TOKENS, _REMEMBERED_TEXTS = 1 << 14, 1 << 12
-"""A language's frequent words, and the interests and places of most people: some MB, which halve the time of a profile."""
+"""A language's frequent words, and the interests and places of most people: some MB, which halve the time of finding tokens."""
 
 
 def fold(text: str) -> str:
