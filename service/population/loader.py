@@ -28,6 +28,7 @@ from service.telemetry import BUNDLE_LOADS
 from service.threads import ThreadDoor
 
 Ids = NDArray[np.int64]
+Counts = dict[str, NDArray[np.int32]]
 
 _LOG = structlog.get_logger("amity.population")
 
@@ -113,8 +114,9 @@ async def reconcile(origin: Origin, people: Population) -> None:
         await apply_profiles(people, batch)
     there, gone = await origin.door.call("bundle", _there_and_gone, people, pages, deadline=Deadline(_LOAD_S))
     await erase(people, gone)
-    table = await origin.interactions.load_all()
-    people.replace_relations(*await origin.door.call("bundle", _relations, table, there, deadline=Deadline(_LOAD_S)))
+    table, n_rows = await origin.interactions.load_all(), people.columns.n
+    made = await origin.door.call("bundle", _relations, table, there, people, n_rows, deadline=Deadline(_LOAD_S))
+    people.replace_relations(*made)
     people.position = position
 
 
@@ -159,9 +161,20 @@ def _there_and_gone(people: Population, pages: list[Ids]) -> tuple[Ids, list[int
     return there, gone[people.rows(gone) >= 0].tolist()
 
 
-def _relations(table: InteractionTable, ids: Ids) -> tuple[RelationMemory, dict[str, NDArray[np.int32]]]:
+def _relations(table: InteractionTable, ids: Ids, people: Population, n_rows: int) -> tuple[RelationMemory, Counts]:
     memory = StandingPairs.of_table(table).memory(ids)
-    return memory, counts(memory)
+    return memory, counts_by_row(memory, people, n_rows)
+
+
+def counts_by_row(memory: RelationMemory, people: Population, n_rows: int) -> Counts:
+    """`counts` of a memory for the first rows of a population, as many as it had between two turns of the event loop."""
+    rows = people.rows(memory.ids)
+    here = np.flatnonzero((rows >= 0) & (rows < n_rows))
+    found = {}
+    for name, values in counts(memory).items():
+        found[name] = np.zeros(n_rows, np.int32)
+        found[name][rows[here]] = values[here]
+    return found
 
 
 def carried_tastes(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:

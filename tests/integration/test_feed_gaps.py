@@ -66,12 +66,12 @@ async def test_gap_is_compared_in_threads_and_leaves_the_loop_to_requests(world:
 
         return call
 
-    for name in ("ranks", "counts"):
+    for name in ("ranks", "counts", "counts_by_row"):
         monkeypatch.setattr(loader, name, traced(name, getattr(loader, name)))
     monkeypatch.setattr(StandingPairs, "of_table", traced("of_table", StandingPairs.of_table))
     monkeypatch.setattr(holder.current, "ids", traced("ids", holder.current.ids))
     await loader.reconcile(world.origin, holder.current)
-    assert at.keys() == {"ranks", "counts", "of_table"}
+    assert at.keys() == {"ranks", "counts", "counts_by_row", "of_table"}
     assert threading.current_thread() not in at.values()
     monkeypatch.undo()
     await world.assert_mirrors(holder.current)

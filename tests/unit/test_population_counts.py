@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from service.domain import Kind
 from service.population.build import StandingPairs, build
 from service.population.columns import COUNTS
-from service.population.population import Population, counts
+from service.population.loader import counts_by_row
+from service.population.population import Population
 from service.population.standing import BLOCKED, LIKED, PASSED
 from tests.population_people import person
 from tests.relations_book import PEOPLE, Book, Event, assert_same, batches, columns_of, events, laws
@@ -90,7 +91,7 @@ def test_relations_read_anew_take_the_place_of_those_known(
         told(population, happened)
     book.apply(read)
     anew = book.pairs().memory(np.array(PEOPLE))
-    population.replace_relations(anew, counts(anew))
+    population.replace_relations(anew, counts_by_row(anew, population, population.columns.n))
     assert_counts(population, book)
     for happened in later:
         book.apply(happened)
@@ -104,7 +105,7 @@ def test_who_moved_or_joined_while_relations_were_read_anew_is_counted_all_the_s
     population = population_of(book)
     population.apply_profiles([person(3, name="moved before")])
     book.apply([(1, 2, Kind.LIKE), (3, 2, Kind.MESSAGE), (2, 3, Kind.PASS)])
-    anew = book.pairs().memory(np.array(PEOPLE))
+    anew, n_rows = book.pairs().memory(np.array(PEOPLE)), population.columns.n
     population.apply_profiles([person(2, name="moved meanwhile"), person(9)])
-    population.replace_relations(anew, counts(anew))
+    population.replace_relations(anew, counts_by_row(anew, population, n_rows))
     assert_counts(population, book, (*PEOPLE, 9))
