@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from service.artifacts.bundle import map_file
 from service.domain import Profile
 from service.features.geography import squared_chord_of_km, unit_vectors
-from service.population.columns import N_SAYABLE, STORED
 from service.population.profiles import ProfileBytes, encode
+from service.population.table import N_SAYABLE, STORED
 
 Floats = NDArray[np.float32]
 Array = NDArray[Any]

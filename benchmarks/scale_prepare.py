@@ -27,11 +27,12 @@ from service.artifacts.store import BundleWriter  # noqa: E402
 from service.domain import FeedPosition, Filters, Profile  # noqa: E402
 from service.population import bits, snapshot  # noqa: E402
 from service.population.build import StandingPairs  # noqa: E402
-from service.population.columns import STORED, Columns, Interests, Part  # noqa: E402
+from service.population.columns import Columns, Part  # noqa: E402
 from service.population.directory import Directory  # noqa: E402
 from service.population.mask import eligible_rows  # noqa: E402
-from service.population.population import Base, Population, counts  # noqa: E402
+from service.population.population import Base, Population  # noqa: E402
 from service.population.standing import LIKED, PASSED  # noqa: E402
+from service.population.table import STORED, Interests  # noqa: E402
 from service.population.tastes import Tastes  # noqa: E402
 from service.population.vocabulary import Vocabularies  # noqa: E402
 
@@ -94,7 +95,7 @@ def populate(crowd: People) -> Population:
     stored = {name: np.array(crowd[name]) for name in STORED}
     return Population(
         Base(
-            columns=Columns(stored | counts(relations), Interests(np.array(crowd["starts"]), np.array(crowd["codes"]))),
+            columns=Columns(stored | relations.counts(), Interests(np.array(crowd["starts"]), np.array(crowd["codes"]))),
             words=Vocabularies(GENDERS, CITIES, INTERESTS, SEEKS),
             directory=Directory(ids, np.arange(len(ids))),
             profiles=crowd.profiles,

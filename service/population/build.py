@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain import FeedPosition, Profile
-from service.population.columns import Columns, Table
+from service.population.columns import Columns
 from service.population.directory import Directory
-from service.population.population import START, Base, Population, counts
+from service.population.population import START, Base, Population
 from service.population.profiles import ProfileBytes, encode
 from service.population.relations import RelationMemory
 from service.population.sides import compressed
 from service.population.standing import STANDING
+from service.population.table import Table
 from service.population.tastes import Tastes
 from service.population.vocabulary import Vocabularies
 from service.repositories.columns import KINDS, InteractionTable
@@ -67,7 +68,7 @@ class Builder:
         relations = pairs.memory(ids)
         return Population(
             Base(
-                columns=Columns(table.values | counts(relations), table.interests),
+                columns=Columns(table.values | relations.counts(), table.interests),
                 words=self._words,
                 directory=Directory(ids, np.arange(len(ids))),
                 profiles=ProfileBytes.of(self._encoded[index] for index in order.tolist()),

@@ -20,6 +20,12 @@ def distinct_ranks(n: int, k: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64)
 
 
+def newest_first(columns: Columns) -> Rows:
+    """Rows of the base by falling time of joining, ties in an order that has nothing to do with ids, int32 (n_base,)."""
+    lot = np.random.default_rng(0).permutation(columns.n_base)
+    return np.lexsort((lot, -np.asarray(columns.base("created_at_s"), np.float64))).astype(np.int32)
+
+
 def newest_rows(columns: Columns, newest: NDArray[np.integer], passing: Passing, wanted: tuple[int, float, int]) -> Rows:
     """Rows of the people who joined last, newest first, ties by lot. `newest`: rows of the base, newest first; `wanted`: how
     many, since when in seconds since 1970, and the seed."""

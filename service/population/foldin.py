@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 MOST_OPINIONS = 250
-"""The last of the likes, and as many of the passes, enter one solution. With 64 dimensions 3 likes take 30 µs, 200 take 96,
+"""So many likes, the last ones given, and as many passes enter one solution. With 64 dimensions 3 likes take 30 µs, 200 take 96,
 and 200 with 200 passes 163; more than 250 of each cost no more than that many."""
 
 _NUMBERS_AT_ONCE = 1 << 16

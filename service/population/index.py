@@ -202,9 +202,9 @@ def lists_for(n_rows: int) -> int:
     return int(2 ** np.clip(np.rint(np.log2(max(1.0, np.sqrt(n_rows)))), 4, 13))
 
 
-def build_index(vectors: Vectors, seed: int, progress: Progress = lambda done, total: None) -> Index:
-    """Trained on a sample and filled in chunks, with all cores. The same for the same vectors and seed. `progress(done,
-    total)`: rows.
+def build_index(vectors: Vectors, n_codes: int, seed: int, progress: Progress = lambda done, total: None) -> Index:
+    """Trained on a sample and filled in chunks, with all cores. The same for the same vectors and seed. `n_codes` 4-bit codes
+    a row, a divisor of its dimensions. `progress(done, total)`: rows.
 
     A million of 128 dimensions take about 12 s on two idle cores. Raises ValueError for fewer rows than lists.
     """
@@ -218,7 +218,7 @@ def build_index(vectors: Vectors, seed: int, progress: Progress = lambda done, t
     n_sample = min(vectors.n, max(_TRAIN_ROWS, _ROWS_A_CENTRE * n_lists))
     sample = vectors.gather(np.sort(rng.choice(vectors.n, n_sample, replace=False)))
     turned = sample @ rotation.T
-    lists = _trained(turned, n_lists, seed)
+    lists = _trained(turned, n_lists, n_codes, seed)
     spread = _spread(sample, lists, turned, rotation)
     for start in range(0, vectors.n, _ADD_ROWS):
         stop = min(vectors.n, start + _ADD_ROWS)
@@ -227,7 +227,7 @@ def build_index(vectors: Vectors, seed: int, progress: Progress = lambda done, t
     return Index(lists, rotation, spread)
 
 
-def _trained(turned: Floats, n_lists: int, seed: int) -> Any:
+def _trained(turned: Floats, n_lists: int, n_codes: int, seed: int) -> Any:
     """Empty lists around centres by plain k-means, with the levels of their codes."""
     d = turned.shape[1]
     clustering = faiss.Clustering(d, n_lists)
@@ -236,7 +236,7 @@ def _trained(turned: Floats, n_lists: int, seed: int) -> Any:
     centres: Any = faiss.IndexFlatL2(d)
     training: Any = clustering
     training.train(turned, centres)
-    lists: Any = faiss.IndexIVFPQFastScan(centres, d, n_lists, d, 4, faiss.METRIC_INNER_PRODUCT)
+    lists: Any = faiss.IndexIVFPQFastScan(centres, d, n_lists, n_codes, 4, faiss.METRIC_INNER_PRODUCT)
     centres.this.disown()
     lists.own_fields = True  # the lists only point to their centres: now they own them
     lists.by_residual = True

@@ -29,12 +29,12 @@ def most_alike(population: "Population", person: Profile, hidden: frozenset[int]
     The mean of two cosines, of content and of tastes, negative ones taken as 0. Without vectors: the mean of what is known of
     shared interests (Jaccard), closeness in age (exp(-years / 10)) and a shared location.
     """
-    columns = population.columns
-    shown = Passing(population.shown.copy(), 0, columns.added("shown").copy())
     rows = population.rows(np.fromiter((*hidden, person.id), np.int64, len(hidden) + 1))
-    bits.clear(shown.base, rows[(rows >= 0) & (rows < columns.n_base)])
-    shown.overlay[rows[rows >= columns.n_base] - columns.n_base] = False
-    passing = Passing(shown.base, bits.count(shown.base), shown.overlay)
+    columns = population.columns.at_present()
+    base, overlay = population.shown.copy(), columns.added("shown").copy()
+    bits.clear(base, rows[(rows >= 0) & (rows < columns.n_base)])
+    overlay[rows[(rows >= columns.n_base) & (rows < columns.n)] - columns.n_base] = False
+    passing = Passing(base, bits.count(base), overlay)
     tastes = population.tastes
     if tastes is None:
         ids = columns.take("id", _some(columns, passing))

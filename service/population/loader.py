@@ -14,7 +14,7 @@ from service.domain import BundleRecord, FeedPosition, Profile
 from service.errors import BundleInvalid
 from service.population import snapshot
 from service.population.build import Builder, StandingPairs
-from service.population.population import Population, counts
+from service.population.population import Population
 from service.population.relations import RelationMemory
 from service.population.sides import ranks
 from service.population.tastes import Tastes
@@ -171,7 +171,7 @@ def counts_by_row(memory: RelationMemory, people: Population, n_rows: int) -> Co
     rows = people.rows(memory.ids)
     here = np.flatnonzero((rows >= 0) & (rows < n_rows))
     found = {}
-    for name, values in counts(memory).items():
+    for name, values in memory.counts().items():
         found[name] = np.zeros(n_rows, np.int32)
         found[name][rows[here]] = values[here]
     return found

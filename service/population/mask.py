@@ -65,7 +65,7 @@ class BaseMask:
         if viewer.seeks_genders:
             self._gender.keep_accepted(mask, self._words.seeks.acceptance(viewer.seeks_genders)[:-1])
         if viewer.gender is not None:
-            self._seeks.keep_accepted(mask, _accepting(self._words, viewer.gender))
+            self._seeks.keep_accepted(mask, self._words.seeks.accepting(viewer.gender))
         if viewer.seeks_min_age is not None:
             mask &= self._age.not_below(viewer.seeks_min_age)
         if viewer.seeks_max_age is not None:
@@ -119,7 +119,7 @@ def _seek_each_other(mask: Mask, columns: Arrays, words: Vocabularies, viewer: P
     if viewer.seeks_genders:
         mask &= words.seeks.acceptance(viewer.seeks_genders)[columns["gender"]]
     if viewer.gender is not None:
-        mask &= _accepting(words, viewer.gender)[columns["seeks_genders"]]
+        mask &= words.seeks.accepting(viewer.gender)[columns["seeks_genders"]]
     age = columns["age"]
     if viewer.seeks_min_age is not None:
         mask &= ~(age < viewer.seeks_min_age)
@@ -164,13 +164,6 @@ def _place(viewer: Profile) -> NDArray[np.float64] | None:
 def _seeks_chord(viewer: Profile) -> float:
     """The squared chord that the viewer's preference allows, infinite for none."""
     return np.inf if viewer.seeks_max_km is None else float(squared_chord_of_km(viewer.seeks_max_km))
-
-
-def _accepting(words: Vocabularies, text: str) -> Mask:
-    """Which sets of genders accept one, bool (n_sets,). One that nobody has or seeks yet is accepted by set 0, anyone, only."""
-    gender = words.genders.code(text)
-    accepts = words.seeks.accepts()
-    return np.asarray(accepts[:, gender] if gender >= 0 else np.arange(len(accepts)) == 0, np.bool_)
 
 
 def _any_of(vocabulary: Vocabulary, texts: tuple[str, ...]) -> Mask:

@@ -68,6 +68,11 @@ class Calibration(msgspec.Struct, frozen=True):
     exact_ns: float
     steps: tuple[Step, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether some probe reached the target at every share."""
+        return all(step.depth for step in self.steps)
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """Arrays: `figures` float64 (5,), `steps` float64 (n_steps, 8)."""
         figures = (self.k, self.target_recall, self.n_lists, self.exact_ms, self.exact_ns)

@@ -1,7 +1,6 @@
 """Profiles of everyone as they were when they were loaded: bytes that are decoded when somebody is looked at."""
 
-import mmap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import numpy as np
@@ -13,21 +12,20 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Profile)
 
 
-_READ_AT_MOST = 512
-"""A look at a mapped profile brings 64 KB of its neighbours into memory: after so many looks, 32 MB, all of them are given back.
-They stay in the system's cache, and coming back from there takes 2 µs."""
+Read = Callable[[int, int], bytes | memoryview]
 
 
 class ProfileBytes:
     """Profiles one after another in MessagePack: the i-th is `data[offsets[i]:offsets[i + 1]]`, offsets int64 (n + 1,).
 
-    About 250 bytes a person, mapped from a bundle or held in memory; decoding one takes about 3 µs.
+    About 250 bytes a person, mapped from a bundle or held in memory; decoding one takes about 3 µs. `read`, if given, brings
+    parts of the same data from a file.
     """
 
-    def __init__(self, offsets: NDArray[np.int64], data: bytes | memoryview) -> None:
+    def __init__(self, offsets: NDArray[np.integer], data: bytes | memoryview, read: Read | None = None) -> None:
         self.offsets = offsets
         self.data = memoryview(data)
-        self._n_read = 0
+        self._read = self._of_data if read is None else read
 
     @classmethod
     def of(cls, encoded: Iterable[bytes]) -> "ProfileBytes":
@@ -44,14 +42,14 @@ class ProfileBytes:
         np.cumsum(ends - starts, out=offsets[1:])
         return ProfileBytes(offsets, b"".join(data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)))
 
+    def _of_data(self, start: int, end: int) -> memoryview:
+        return self.data[start:end]
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def get(self, row: int) -> Profile:
-        self._n_read += 1
-        if self._n_read % _READ_AT_MOST == 0 and isinstance(self.data.obj, mmap.mmap):
-            self.data.obj.madvise(mmap.MADV_DONTNEED)
-        return decode(self.data[int(self.offsets[row]) : int(self.offsets[row + 1])])
+        return decode(self._read(int(self.offsets[row]), int(self.offsets[row + 1])))
 
 
 def decode(data: bytes | memoryview) -> Profile:

@@ -106,6 +106,13 @@ class RelationMemory:
         given, received = self._sides(person_id)
         return Counted(given.counted(LIKED), given.counted(PASSED), received.counted(LIKED), received.counted(PASSED))
 
+    def counts(self) -> dict[str, NDArray[np.int32]]:
+        """Likes, with messages of pairs without an opinion, and passes, received and given, of everyone of the base by rank."""
+        found: dict[str, NDArray[np.int32]] = {}
+        for name, side in (("received", self.received), ("given", self.given)):
+            found[f"n_likes_{name}"], found[f"n_passes_{name}"] = side.likes_and_passes()
+        return found
+
     def apply(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> Moved:
         """Remember events in the order in which they were committed; `kinds` are codes into KINDS, -1 for unknown ones.
 

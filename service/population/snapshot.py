@@ -12,14 +12,17 @@ from service.artifacts.bundle import Bundle
 from service.artifacts.store import BundleWriter
 from service.errors import BundleInvalid
 from service.features.content import ContentEncoder
-from service.population.columns import COUNTS, STORED, Columns, Interests
+from service.population.columns import COUNTS, Columns
 from service.population.directory import Directory
+from service.population.drawing import newest_first
 from service.population.foldin import FoldIn
 from service.population.layout import by_place
-from service.population.population import Base, Population, newest_first
+from service.population.population import Base, Population
 from service.population.profiles import ProfileBytes
-from service.population.relations import RelationMemory, Side
+from service.population.relations import RelationMemory
+from service.population.sides import Side
 from service.population.spaces import read_space, write_space
+from service.population.table import STORED, Interests
 from service.population.tastes import SPACES, Tastes
 from service.population.vocabulary import Vocabularies, Vocabulary
 from service.telemetry import Progress, silent
@@ -55,7 +58,7 @@ def write(writer: BundleWriter, population: Population, tastes: Tastes, writing:
     writer.blob("vocab.seeks_genders", msgspec.json.encode(words.seeks.sets()))
     for side in _SIDES:
         for part in ("indptr", "ids", "kinds"):
-            writer.array(f"relations.{side}.{part}", getattr(getattr(population.memory, side), part))
+            writer.array(f"relations.{side}.{part}", _narrow(getattr(getattr(population.memory, side), part)))
     for name in SPACES:
         write_space(writer, name, population, tastes, (order, writing.seed), writing.report)
     for prefix, fitted in (("content", tastes.encoder), ("foldin", tastes.fold_in)):
@@ -84,7 +87,7 @@ def _write_people(writer: BundleWriter, population: Population, order: Rows) -> 
     writer.array("directory.ids", population.directory.base_ids)
     writer.array("directory.rows", _narrow(row_of[np.asarray(population.directory.base_rows, np.int64)]))
     profiles = population.base_profiles.ordered(order)
-    writer.array("profiles.offsets", profiles.offsets)
+    writer.array("profiles.offsets", _narrow(profiles.offsets))
     writer.blob("profiles", profiles.data)
 
 
@@ -120,7 +123,7 @@ def _load(bundle: Bundle) -> Population:
     ):
         if len(codes) and not -1 <= int(codes.min()) <= int(codes.max()) < n_codes:
             raise ValueError(f"codes of {name} reach beyond their vocabulary")
-    profiles = ProfileBytes(bundle.array("profiles.offsets"), bundle.blob("profiles"))
+    profiles = ProfileBytes(bundle.array("profiles.offsets"), bundle.blob("profiles"), bundle.file("profiles").read)
     _check_spans("profiles", profiles.offsets, n_people, len(profiles.data))
     directory = _directory(bundle, stored["id"])
     relations = RelationMemory(directory.base_ids, *(_side(bundle, name, n_people) for name in _SIDES))

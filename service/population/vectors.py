@@ -51,8 +51,7 @@ class Searched:
 
 
 class _Overlay(NamedTuple):
-    """Replaced together when they grow, so that a search in another thread sees what fits. `longest`: of all vectors ever
-    put."""
+    """Replaced together when they grow, so that a search in another thread sees what fits."""
 
     vectors: Floats
     known: Mask

@@ -54,8 +54,8 @@ class Asking(Protocol):
 
 
 class PeopleView:
-    """The contract's `People`, and what the service itself asks. Made on the event loop, read in threads, where the first who
-    needs the mask makes it, once for all sources, unless `prepare` has."""
+    """The contract's `People`, and what the service itself asks. Made on the event loop, where all is looked up that the loop may
+    change; read in threads, where the first who needs the mask of the base makes it, once for all, unless `prepare` has."""
 
     def __init__(self, population: "Population", asking: Asking) -> None:
         self.viewer_id = asking.viewer.id
@@ -63,6 +63,8 @@ class PeopleView:
         self._population = population
         self._asking = asking
         self._columns = population.columns.at_present()
+        self._overlay = population.passing_overlay(asking.viewer, asking.filters, asking.now_s)
+        self._out = self._left_out()
         self._lock = threading.Lock()
         self._found: Passing | None = None
 
@@ -125,7 +127,7 @@ class PeopleView:
         """How each space was searched last, as attributes of a span: the plan's choice and its estimates."""
         return {
             f"amity.search.{space}.{name}": value
-            for space, plan in self._plans.items()
+            for space, plan in list(self._plans.items())  # a search that was given up may still end
             for name, value in msgspec.structs.asdict(plan).items()
         }
 
@@ -185,15 +187,20 @@ class PeopleView:
         return self._found
 
     def _eligible(self) -> Passing:
-        asking = self._asking
-        found = self._population.passing(self._columns, asking.viewer, asking.filters, asking.now_s)
-        out = asking.relations.hidden() | asking.without
-        if asking.exclude_seen:
-            out |= asking.relations.seen()
+        asking, n_base = self._asking, self._columns.n_base
+        base = self._population.passing_base(asking.viewer, asking.filters, asking.now_s)
+        bits.clear(base, self._out[self._out < n_base])
+        self._overlay[self._out[self._out >= n_base] - n_base] = False
+        return Passing(base, bits.count(base), self._overlay)
+
+    def _left_out(self) -> Rows:
+        """Rows of the viewer and of whom relations and the request leave out."""
+        relations = self._asking.relations
+        out = relations.hidden() | self._asking.without | {self.viewer_id}
+        if self._asking.exclude_seen:
+            out |= relations.seen()
         rows = self._population.rows(np.fromiter(out, np.int64, len(out)))
-        bits.clear(found.base, rows[(rows >= 0) & (rows < self._columns.n_base)])
-        found.overlay[rows[(rows >= self._columns.n_base) & (rows < self._columns.n)] - self._columns.n_base] = False
-        return Passing(found.base, bits.count(found.base), found.overlay)
+        return rows[rows >= 0]
 
     @cached_property
     def _viewer(self) -> ViewerView:

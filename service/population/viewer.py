@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from service.domain import Profile, Relations
 from service.features.assemble import CandidateColumns, Floats, ViewerView
 from service.features.geography import unit_vectors
-from service.population.columns import COUNTS, N_SAYABLE, completeness
+from service.population.columns import COUNTS
 from service.population.learning import taste
+from service.population.table import N_SAYABLE, completeness
 from service.population.tastes import Tastes
 from service.population.vocabulary import UNKNOWN
 

@@ -42,7 +42,8 @@ class SeekVocabulary:
     def __init__(self, genders: Vocabulary, sets: Iterable[tuple[str, ...]] = ()) -> None:
         self._genders = genders
         self._codes: dict[tuple[str, ...], int] = {(): 0}
-        self._table: NDArray[np.bool_] | None = None
+        # By set and gender, the last column for all other genders. Replaced whole: masks are made in threads.
+        self._table = np.ones((1, 1), np.bool_)
         for members in sets:
             self.add(members)
 
@@ -53,32 +54,34 @@ class SeekVocabulary:
             for gender in members:
                 self._genders.add(gender)
             self._codes[members] = len(self._codes)
+            self._table = self._made()
         return self._codes[members]
 
     def sets(self) -> list[tuple[str, ...]]:
         """All sets, in the order of their codes."""
         return list(self._codes)
 
-    def accepts(self) -> NDArray[np.bool_]:
-        """Whether set s accepts gender g, bool (n_sets, n_genders + 1); the last column, which -1 indexes, is the unknown
-        gender: it fails no preference."""
-        shape = (len(self._codes), len(self._genders) + 1)
-        if self._table is None or self._table.shape != shape:
-            table = np.zeros(shape, np.bool_)
-            table[:, -1] = True
-            table[0] = True
-            for members, code in self._codes.items():
-                table[code, self._genders.codes(members)] = True
-            self._table = table
-        return self._table
+    def accepting(self, gender: str) -> NDArray[np.bool_]:
+        """By code of a set whether it accepts a gender, bool (n_sets,). One that nobody had or sought when the last set was added
+        is accepted by those who seek anyone."""
+        table, code = self._table, self._genders.code(gender)
+        return table[:, code] if 0 <= code < table.shape[1] else table[:, -1]
 
     def acceptance(self, sought: Iterable[str]) -> NDArray[np.bool_]:
-        """One row of `accepts` for a set that need not be known, bool (n_genders + 1,)."""
+        """By code of a gender whether a set, which need not be known, accepts it, bool (n_genders + 1,); the last, which -1
+        indexes, is the unknown gender: it fails no preference."""
         members = tuple(sought)
         row = np.full(len(self._genders) + 1, not members, np.bool_)
         row[self._genders.codes(members)] = True
         row[-1] = True
         return row
+
+    def _made(self) -> NDArray[np.bool_]:
+        table = np.zeros((len(self._codes), len(self._genders) + 1), np.bool_)
+        table[0] = True
+        for members, code in self._codes.items():
+            table[code, self._genders.codes(members)] = True
+        return table
 
 
 class Vocabularies:

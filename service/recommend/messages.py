@@ -1,11 +1,14 @@
 """Why a list is short or empty, in one sentence."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from service.domain import Filters
 from service.recommend.ports import Asking
+
+Count = Callable[[Asking], Awaitable[int]]
+"""How many people are eligible for an asking."""
 
 NOTHING_WORKS = "Recommendations cannot be computed right now; please ask again shortly."
 NOBODY_KNOWN = "The database is away and this person is not known here yet; please ask again shortly."
@@ -18,7 +21,7 @@ _RULES: tuple[tuple[Callable[[Asking], Asking], str], ...] = (
 """What the request itself asks for, taken away one after another to find the first that keeps people out."""
 
 
-def explain(n_shown: int, n_eligible: int, limit: int, asking: Asking, count: Callable[[Asking], int]) -> str | None:
+async def explain(n_shown: int, n_eligible: int, limit: int, asking: Asking, count: Count) -> str | None:
     """None for a full list. `n_eligible` people are eligible for `asking`; `count` gives as much for another one."""
     if n_shown >= limit:
         return None
@@ -27,7 +30,7 @@ def explain(n_shown: int, n_eligible: int, limit: int, asking: Asking, count: Ca
         return f"{start}{everyone} eligible could not be found right now; please ask again shortly."
     for without_rule, reason in _RULES:
         relaxed = without_rule(asking)
-        if _differs(relaxed, asking) and count(relaxed) > n_shown:
+        if _differs(relaxed, asking) and await count(relaxed) > n_shown:
             return f"{start}{everyone} eligible {reason}."
         asking = relaxed
     if n_shown:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -16,11 +15,12 @@ from service.recommend import answers
 from service.recommend.answers import Answer
 from service.recommend.computation import Computation, Job
 from service.recommend.identifiers import uuid7
-from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, explain
+from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, Count, explain
 from service.recommend.performance import Performance
 from service.recommend.pools import Pool, PoolKey, PoolRead, viewer_digest
-from service.recommend.ports import Asking, ImpressionSink, Models, ModelSource, PoolStore, Population, Trail
+from service.recommend.ports import Asking, ImpressionSink, Models, ModelSource, PoolStore, Trail
 from service.recommend.profiles import Truth
+from service.recommend.retrieval import prepare
 from service.recommend.similar import Similar
 from service.recommend.slates import Shown, Viewing, fill
 from service.recommend.stages import unexpected
@@ -104,8 +104,8 @@ class Orchestrator:
         """The story. Step 1, the question's form, is the controller's; step 10, its traces, is the caller's."""
         parts, policy = self._parts, self._policy
         deadline = Deadline(policy.deadline_s, parts.monotonic)
-        models, now = parts.models.current, parts.now()
-        memory = models.population
+        models = parts.models.current
+        turn, memory = Turn(models, request, deadline, trail, parts.now()), models.population
 
         algorithm, arm = route(request, tuple(models.rankers), policy.default_ranker)  # 2
 
@@ -117,8 +117,7 @@ class Orchestrator:
         if viewer is None:
             return Answer.nothing(algorithm, NOBODY_KNOWN)
         _check_place(viewer, request)
-        asking = _asking(viewer, relations, request, now)
-        turn = Turn(models, request, deadline, trail, now)
+        asking = _asking(viewer, relations, request, turn.now)
 
         course = None
         if looked.pool is not None and looked.pool.viewer_digest == viewer_digest(viewer, relations):
@@ -139,7 +138,7 @@ class Orchestrator:
             pool=course.pool,
             features=course.features,
             cached=course.pool is looked.pool,
-            message=explain(len(course.shown), course.n_eligible, request.limit, course.asking, partial(_count, memory)),
+            message=await explain(len(course.shown), course.n_eligible, request.limit, course.asking, self._counting(turn)),
         )
 
     async def similar(self, person_id: int, limit: int, request_id: str = "") -> SimilarPeople:
@@ -188,8 +187,16 @@ class Orchestrator:
         with stage("selection"):
             shown = await fill(pool, viewing, self._policy.exploration_share, read)
         asked = msgspec.structs.replace(asking, without=turn.request.exclude_ids)
-        n_eligible = len(shown) if len(shown) == turn.request.limit else _count(turn.models.population, asked)
+        n_eligible = len(shown) if len(shown) == turn.request.limit else await self._counting(turn)(asked)
         return Course(pool, features, shown, asked, n_eligible)
+
+    def _counting(self, turn: "Turn") -> Count:
+        async def count(asking: Asking) -> int:
+            people = turn.models.population.eligible(asking)
+            await prepare(people, self._parts.door, turn.deadline)
+            return people.n_eligible
+
+        return count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,10 +235,6 @@ def _asking(viewer: Profile, relations: Relations, request: RecommendationReques
         exclude_seen=request.exclude_seen,
         now_s=now.timestamp(),
     )
-
-
-def _count(memory: Population, asking: Asking) -> int:
-    return memory.eligible(asking).n_eligible
 
 
 def _check_place(viewer: Profile, request: RecommendationRequest) -> None:

@@ -51,11 +51,8 @@ class Retrieval:
         return f"{','.join(versions)};k={self._source_k};pool={self._pool_size}"
 
     async def prepare(self, people: EligiblePeople, deadline: Deadline) -> None:
-        """Make the mask that all sources share, in a thread where there are so many people that it takes a while. Where no thread
-        comes free in time, whoever asks first makes it: .5 ms for a million people."""
-        if not people.is_prepared:
-            with suppress(StageFailed):
-                await self._door.call("mask", people.prepare, deadline=deadline)
+        """Make the mask that all sources share."""
+        await prepare(people, self._door, deadline)
 
     async def find(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> Candidates:
         """Whom the sources find before the deadline. A failed one is named in the trail; when all fail, chance serves."""
@@ -79,6 +76,14 @@ class Retrieval:
             return await enter(key, self._breakers[key], work)
         except StageFailed as exc:
             return Degradation(key, exc.reason, None)
+
+
+async def prepare(people: EligiblePeople, door: ThreadDoor, deadline: Deadline) -> None:
+    """Find out who is eligible, in a thread where there are so many people that it takes a while. Where no thread comes free in
+    time, whoever asks first finds out: .5 ms for a million people."""
+    if not people.is_prepared:
+        with suppress(StageFailed):
+            await door.call("mask", people.prepare, deadline=deadline)
 
 
 def checked(found: Found, k: int) -> Ids:
@@ -111,7 +116,5 @@ def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> C
 
 def chance(people: EligiblePeople, seed: int, pool_size: int) -> Candidates:
     """Random eligible people, for when no source answers."""
-    everyone = people.eligible_ids()
-    drawn = np.random.default_rng(seed).permutation(len(everyone))[:pool_size]
-    ids = everyone[drawn].astype(np.int64)
+    ids = people.draw(pool_size, seed)
     return Candidates(ids, np.ones(len(ids), np.uint64), ("random",))

@@ -181,4 +181,4 @@ async def test_erasure_is_a_change_of_its_own(database: Database, users: Users) 
     await users.erase(1)
 
     changes = await Changes(database.sessions).read(before)
-    assert [(change.entity, change.ids) for change in changes] == [("erasure", (1,))]
+    assert [(change.entity, change.ids.tolist()) for change in changes] == [("erasure", [1])]

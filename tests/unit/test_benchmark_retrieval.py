@@ -1,6 +1,7 @@
 """The benchmark of retrieval measures against the truth only if its own exact search, people and cases are right."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,9 @@ def test_independent_cases_count_the_tagged_who_accept_the_distance(crowd: Peopl
     def count(viewer: Profile, filters: Filters) -> int:
         for_them, for_viewer = too_far(crowd, viewer)
         tagged = np.zeros(len(crowd), np.bool_)
-        tagged[np.searchsorted(starts, np.flatnonzero(codes == people.INTERESTS.index(*filters.interests)), "right") - 1] = True
+        (tag,) = filters.interests
+        owners: Any = np.searchsorted(starts, np.flatnonzero(codes == people.INTERESTS.index(tag)), side="right")
+        tagged[owners - 1] = True
         assert tagged[for_them].any()
         return int((tagged & ~for_them & ~for_viewer).sum())
 

@@ -13,8 +13,8 @@ from service.domain import Filters, Profile, RecommendationRequest, Relations, S
 from service.features.geography import distance_km, squared_chord_of_km, unit_vectors
 from service.population.bits import pack, unpack
 from service.population.build import build
-from service.population.columns import Table
 from service.population.mask import BaseMask, eligible_rows
+from service.population.table import Table
 from service.population.vocabulary import Vocabularies
 from service.recommend.eligibility import ineligible_reason
 from tests.population_people import NOW, asking, crowds, filters, person, profiles

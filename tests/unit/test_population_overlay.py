@@ -183,3 +183,12 @@ def test_status_change_hides_and_shows_again() -> None:
         population.apply_profiles([profile])
         found.append(2 in population.eligible(asking(person(1))).eligible_ids())
     assert found == [False, True]
+
+
+def test_a_thousand_edits_of_one_person_leave_no_trail_of_old_interests() -> None:
+    population = with_vectors()
+    for number in range(1000):
+        population.apply_profiles([person(2, bio=f"b{number}", interests=(f"i{number % 7}", "all"))])
+    codes, starts, lengths = population.columns.interests_of(population.rows(np.array([2])))
+    assert codes[starts[0] : starts[0] + lengths[0]].tolist() == sorted(population.words.interests.codes(("all", "i5")).tolist())
+    assert len(population.columns._said[1]) < 200

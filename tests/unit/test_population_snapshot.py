@@ -13,9 +13,10 @@ from service.domain import FeedPosition, Filters, Profile
 from service.errors import BundleInvalid
 from service.population import snapshot
 from service.population.build import StandingPairs, build
-from service.population.columns import COUNTS, STORED
+from service.population.columns import COUNTS
 from service.population.population import Population
 from service.population.standing import BLOCKED, LIKED, MESSAGED, PASSED
+from service.population.table import STORED
 from service.population.tastes import Tastes
 from tests.population_people import NOW, asking, crowds, person, tastes
 
@@ -90,9 +91,9 @@ def test_any_people_are_eligible_and_related_as_before(tmp_path_factory: pytest.
         np.testing.assert_array_equal(before, after)
     assert loaded.columns.take("n_likes_received", loaded.rows(everyone)).tolist() == [1, 2, 0, 0, 1]
     for one in range(1, 6):
-        before, after = built.relations(one), loaded.relations(one)
+        stood, stands = built.relations(one), loaded.relations(one)
         for name in ("liked", "passed", "liked_by", "passed_by", "blocked"):
-            assert getattr(before, name) == getattr(after, name)
+            assert getattr(stood, name) == getattr(stands, name)
 
 
 def test_loaded_population_takes_changes(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ class People(Protocol):
         ...
 
     def search(self, space: str, query: Floats, k: int) -> Found:
-        """The k eligible people with the largest inner product with `query`, best first, ties by id; k whenever k are eligible.
+        """The k eligible people with the largest inner product with `query`, best first, ties by id; k whenever k
+        are eligible and have a vector.
 
         Exact where few are eligible or few exist at all; else nearly all of the true k, as measured when the bundle was built.
         `space` is `mutual` (interest in both directions) or `content` (what profiles say; unit vectors).
