@@ -80,17 +80,17 @@ def test_a_damaged_live_bundle_is_left_alone_and_the_last_good_one_serves(
 ) -> None:
     assert all(serves(replica, world.older) for replica in pair)
     refusals = [replica.metric(REFUSED) for replica in pair]
-    damaged = world.artifacts / world.newer / "vectors.mutual.npy"
+    damaged = world.artifacts / world.newer / "vectors.mutual.high.npy"
     whole = damaged.read_bytes()
     flip_a_byte(damaged)
     try:
         refused = amity(world.settings, "bundles", "promote", world.newer)
-        assert (refused.returncode, "vectors.mutual.npy" in refused.stderr) == (1, True)
+        assert (refused.returncode, "vectors.mutual.high.npy" in refused.stderr) == (1, True)
         run_now(point_at(world.database_url, world.newer))
         for replica, before in zip(pair, refusals, strict=True):
             assert eventually(lambda replica=replica, before=before: replica.metric(REFUSED) > before, SOON_S)  # type: ignore[misc]
         found = amity(world.settings, "doctor")
-        assert (found.returncode, "vectors.mutual.npy" in found.stdout) == (1, True)
+        assert (found.returncode, "vectors.mutual.high.npy" in found.stdout) == (1, True)
         for replica in (*pair, start(world.settings)):
             answer = replica.recommend(2, use_cache=False)
             assert (answer["bundle_version"], answer["algorithm_version"]) == (world.older, "v1")

@@ -140,14 +140,14 @@ def test_doctor_is_content_with_a_whole_installation(filled_home: Path) -> None:
 
 
 def test_doctor_names_the_damaged_file_of_the_live_bundle(filled_home: Path, tmp_path: Path) -> None:
-    victim = next((filled_home / "artifacts").rglob("vectors.mutual.npy"))
+    victim = next((filled_home / "artifacts").rglob("vectors.mutual.high.npy"))
     whole = victim.read_bytes()
     victim.chmod(0o644)
     victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
         done = amity(filled_home, "doctor")
         assert done.returncode == 1
-        assert "vectors.mutual.npy" in done.stdout
+        assert "vectors.mutual.high.npy" in done.stdout
     finally:
         victim.write_bytes(whole)
 

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from service.domain import Kind
 from service.population import loader
 from service.population.build import StandingPairs
+from service.population.relations import RelationMemory
 from service.repositories.database import Database
 from service.repositories.migrate import upgrade
 from tests.integration.population_world import World, running, soon
@@ -66,8 +67,9 @@ async def test_gap_is_compared_in_threads_and_leaves_the_loop_to_requests(world:
 
         return call
 
-    for name in ("ranks", "counts", "counts_by_row"):
+    for name in ("ranks", "counts_by_row"):
         monkeypatch.setattr(loader, name, traced(name, getattr(loader, name)))
+    monkeypatch.setattr(RelationMemory, "counts", traced("counts", RelationMemory.counts))
     monkeypatch.setattr(StandingPairs, "of_table", traced("of_table", StandingPairs.of_table))
     monkeypatch.setattr(holder.current, "ids", traced("ids", holder.current.ids))
     await loader.reconcile(world.origin, holder.current)

@@ -178,7 +178,9 @@ async def test_people_without_interactions_get_content_vectors_and_no_ranker(
     report = await run(settings, database)
     assert report.published
     assert "too little to learn from" in report.left_out["v1"]
-    content = store.open(report.version).array("vectors.content")
+    known = snapshot.load(store.open(report.version))
+    assert known.tastes is not None
+    content = known.tastes.spaces["content"].gather(known.rows(np.array([1, 2, 3])))
     likeness = content @ content.T
     assert likeness[0, 2] > likeness[0, 1]
 
