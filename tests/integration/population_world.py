@@ -93,7 +93,8 @@ class World:
             wrote_to = {b for a, b in messages if a == profile.id} - relations.passed
             heard_from = {a for a, b in messages if b == profile.id} - relations.passed_by
             counts = (relations.liked_by | heard_from, relations.passed_by, relations.liked | wrote_to, relations.passed)
-            assert counts_of(people, profile.id) == [len(those) for those in counts], profile.id
+            found = counts_of(people, profile.id)
+            assert found == [len(those) for those in counts], f"{profile.id}: {found} instead of {[*map(len, counts)]}"
         shown = [profile.id for profile in there if profile.status is Status.ACTIVE]
         assert eligible_ids(people, asking(person(STRANGER))) == shown
 

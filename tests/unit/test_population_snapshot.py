@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store
-from service.domain import FeedPosition, Filters, Profile
+from service.domain import FeedPosition, Filters, Kind, Profile
 from service.errors import BundleInvalid
 from service.population import snapshot
 from service.population.build import StandingPairs, build
@@ -18,6 +18,7 @@ from service.population.population import Population
 from service.population.standing import BLOCKED, LIKED, MESSAGED, PASSED
 from service.population.table import STORED
 from service.population.tastes import Tastes
+from service.repositories.columns import CODES
 from tests.population_people import NOW, asking, crowds, person, tastes
 
 PAIRS = StandingPairs(
@@ -140,3 +141,20 @@ def test_population_with_an_overlay_is_not_written(tmp_path: Path) -> None:
     built.apply_profiles([person(1, bio="changed")])
     with pytest.raises(ValueError, match="nothing has changed"):
         saved(tmp_path, built, tastes(people))
+
+
+def test_relations_read_from_a_bundle_take_news_as_those_built_do(tmp_path: Path) -> None:
+    """A bundle keeps numbers in the narrowest type, whose sums would overflow: 90 pairs fit a byte, twice 90 do not."""
+    people = [person(one) for one in range(1, 41)]
+    rng = np.random.default_rng(0)
+    keys = rng.choice(40 * 40, 90, replace=False)
+    pairs = StandingPairs(keys // 40 + 1, keys % 40 + 1, np.full(90, LIKED, np.int8))
+    built = build(people, pairs, tastes(people))
+    loaded = snapshot.load(saved(tmp_path, built, tastes(people)))
+    news = keys // 40 + 1, keys % 40 + 1, np.full(90, CODES[Kind.PASS], np.int8)
+    for population in (built, loaded):
+        population.apply_interactions(*news)
+    everyone = np.arange(1, 41)
+    for name in COUNTS:
+        before, after = (each.columns.take(name, each.rows(everyone)) for each in (built, loaded))
+        np.testing.assert_array_equal(before, after)
