@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from service.bootstrap import THREAD_VARIABLES
 from service.embedded import locks
 from service.embedded.lease import Lease, Options, join
 from service.embedded.places import socket_folder
@@ -24,6 +25,13 @@ from tests.servers import (
 )
 
 TEMPLATE = "amity_template"
+
+
+def pytest_configure() -> None:
+    """One thread of BLAS in each test process, as training and serving have it. With two processes of two threads each on two cores
+    OpenBLAS once stood still over one small matrix, its threads waiting for one another."""
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, "1")
 
 
 @pytest.fixture(scope="session")
