@@ -28,8 +28,8 @@ TEMPLATE = "amity_template"
 
 
 def pytest_configure() -> None:
-    """One thread of BLAS in each test process, as training and serving have it. With two processes of two threads each on two cores
-    OpenBLAS once stood still over one small matrix, its threads waiting for one another."""
+    """One thread of BLAS in each test process, as training and serving have it. With two processes of two threads each on two
+    cores OpenBLAS once stood still over one small matrix, its threads waiting for one another."""
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, "1")
 
