@@ -31,6 +31,7 @@ from service.population.columns import Columns, Part  # noqa: E402
 from service.population.directory import Directory  # noqa: E402
 from service.population.mask import eligible_rows  # noqa: E402
 from service.population.population import Base, Population  # noqa: E402
+from service.population.spaces import Writing  # noqa: E402
 from service.population.standing import LIKED, PASSED  # noqa: E402
 from service.population.table import STORED, Interests  # noqa: E402
 from service.population.tastes import Tastes  # noqa: E402
@@ -67,7 +68,7 @@ def write_bundle(folder: Folder, crowd: People) -> dict[str, float]:
     tastes = Tastes.of(crowd["mutual"], crowd["content"], None)
     took.lap("population")
     with BundleWriter(folder.store, VERSION) as writer:
-        snapshot.write(writer, population, tastes, snapshot.Writing(SEED, took.report))
+        snapshot.write(writer, population, tastes, Writing(SEED, took.report))
         writer.publish(
             Manifest(
                 created_at=datetime.fromtimestamp(people.NOW_S, UTC),

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from service.domain import Filters, Profile, Relations, Status
 from service.features.content import N_DENSE, ContentEncoder
+from service.population.bits import pack
 from service.population.tastes import Tastes
+from service.population.vectors import Passing
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 N_BUCKETS = 512
@@ -84,3 +87,8 @@ filters = st.builds(
     max_km=st.none() | st.sampled_from([5.0, 400.0, 25_000.0]),
     active_within_days=st.none() | st.sampled_from([1, 2, 400]),
 )
+
+
+def passing_of(mask: NDArray[np.bool_], n_base: int) -> Passing:
+    """From a bool by row, the first `n_base` of which are the base's."""
+    return Passing.of(pack(mask[:n_base]), mask[n_base:])

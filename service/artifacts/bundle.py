@@ -83,10 +83,6 @@ class Bundle:
     def version(self) -> str:
         return self.manifest.version
 
-    def has(self, name: str) -> bool:
-        """Whether there is an array or a blob of that name."""
-        return name in self._arrays or name in self._blobs
-
     def names(self, prefix: str = "") -> list[str]:
         """Names of arrays and blobs that begin with `prefix`, sorted."""
         return sorted(name for name in {*self._arrays, *self._blobs} if name.startswith(prefix))

@@ -42,13 +42,13 @@ class Learnt:
         )
 
 
-def taste(population: "Population", tastes: Tastes, person_id: int, content: Floats, relations: Relations) -> Floats | None:
+def item_of(population: "Population", tastes: Tastes, person_id: int, content: Floats, relations: Relations) -> Floats | None:
     """The `mutual` item of a person by these relations, float32 (2f,); None where there is none."""
-    item = tastes_of(population, tastes, np.array([person_id], np.int64), content[None], (relations,))[0]
+    item = items_of(population, tastes, np.array([person_id], np.int64), content[None], (relations,))[0]
     return None if np.isnan(item[0]) else item
 
 
-def tastes_of(population: "Population", tastes: Tastes, ids: Ids, contents: Floats, relations: Sequence[Relations]) -> Floats:
+def items_of(population: "Population", tastes: Tastes, ids: Ids, contents: Floats, relations: Sequence[Relations]) -> Floats:
     """The `mutual` items of people by these relations, float32 (n, 2f): the trained ones, or what profiles, as `contents`
     (n, c), let expect of who has none, moved by the opinions given and received since. NaN where neither is to be had.
 

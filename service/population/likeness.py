@@ -34,7 +34,7 @@ def most_alike(population: "Population", person: Profile, hidden: frozenset[int]
     base, overlay = population.shown.copy(), columns.added("shown").copy()
     bits.clear(base, rows[(rows >= 0) & (rows < columns.n_base)])
     overlay[rows[(rows >= columns.n_base) & (rows < columns.n)] - columns.n_base] = False
-    passing = Passing(base, bits.count(base), overlay)
+    passing = Passing.of(base, overlay)
     tastes = population.tastes
     if tastes is None:
         ids = columns.take("id", _some(columns, passing))

@@ -17,7 +17,6 @@ from service.population.build import Builder, StandingPairs
 from service.population.population import Population
 from service.population.relations import RelationMemory
 from service.population.sides import ranks
-from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.columns import InteractionTable
@@ -175,18 +174,3 @@ def counts_by_row(memory: RelationMemory, people: Population, n_rows: int) -> Co
         found[name] = np.zeros(n_rows, np.int32)
         found[name][rows[here]] = values[here]
     return found
-
-
-def carried_tastes(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:
-    """Vectors of `profiles`, in the order of ids: those known where it is the same person, content anew where it changed."""
-    mutual = np.zeros((len(profiles), 2 * tastes.n_factors), np.float32)
-    content = np.zeros((len(profiles), tastes.spaces["content"].n_dims), np.float32)
-    for index, profile in enumerate(sorted(profiles, key=lambda person: person.id)):
-        row = known.row(profile.id)
-        before = known.profile(profile.id)
-        same_person = before is not None and before.incarnation == profile.incarnation
-        vectors = tastes.of_profile(profile, row if same_person else None, before == profile)
-        for target, vector in zip((mutual, content), vectors, strict=True):
-            if vector is not None:
-                target[index] = vector
-    return Tastes.of(mutual, content, tastes.encoder, tastes.fold_in)

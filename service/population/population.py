@@ -21,7 +21,7 @@ from service.population import bits
 from service.population.columns import COUNTS, Columns, Part
 from service.population.directory import Directory
 from service.population.drawing import newest_first
-from service.population.learning import Learnt, tastes_of
+from service.population.learning import Learnt, items_of
 from service.population.likeness import most_alike
 from service.population.mask import BaseMask, eligible_rows
 from service.population.profiles import ProfileBytes, decode, encode
@@ -230,7 +230,7 @@ class Population:
             del self._waiting[person_id]
         rows = self.rows(ids)
         contents = self.tastes.spaces["content"].gather(rows)
-        items = tastes_of(self, self.tastes, ids, contents, [self.memory.of(person_id) for person_id in ids.tolist()])
+        items = items_of(self, self.tastes, ids, contents, [self.memory.of(person_id) for person_id in ids.tolist()])
         known = ~(np.isnan(contents[:, 0]) | np.isnan(items[:, 0]))
         self.tastes.spaces["mutual"].put(rows[known], items[known], np.ones(int(known.sum()), np.bool_))
         return bool(self._waiting)

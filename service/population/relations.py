@@ -187,8 +187,7 @@ class RelationMemory:
         pairs = np.flatnonzero(owners < len(self.ids))
         if not len(self.given.ids) or not len(pairs):
             return found
-        # A bundle holds them in the narrowest type, in which their sums would overflow.
-        low, stop = (self.given.indptr[owners[pairs] + end].astype(np.int64) for end in (0, 1))
+        low, stop = self.given.indptr[owners[pairs]], self.given.indptr[owners[pairs] + 1]
         wanted = self._decoded(others[pairs])
         last = len(self.given.ids) - 1
         high = stop.copy()

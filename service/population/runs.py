@@ -110,10 +110,6 @@ class Runs:
     def __len__(self) -> int:
         return sum(len(run.keys) for run in self._runs)
 
-    @property
-    def n_runs(self) -> int:
-        return len(self._runs)
-
     def add(self, keys: Keys, said: States) -> None:
         """News of sorted keys, each once, newer than all that was added before."""
         self._runs.append(_Run(keys, said))

@@ -1,7 +1,6 @@
 """A population as files of a bundle: the only code that knows their names, `people.*`, `directory.*`, `vocab.*`, `profiles.*`,
 `relations.*`, `vectors.*`, `index.*` and `foldin.*`; those of the encoder, `content.*`, are its own."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,26 +20,17 @@ from service.population.population import Base, Population
 from service.population.profiles import ProfileBytes
 from service.population.relations import RelationMemory
 from service.population.sides import Side
-from service.population.spaces import read_space, write_space
+from service.population.spaces import UNSEEN, Writing, read_space, write_spaces
 from service.population.table import STORED, Interests
 from service.population.tastes import SPACES, Tastes
 from service.population.vocabulary import Vocabularies, Vocabulary
-from service.telemetry import Progress, silent
 
 Rows = NDArray[np.int64]
 
 _SIDES = ("given", "received")
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """How a population is written: the seed of everything drawn, and who is told how far it is."""
-
-    seed: int = 0
-    report: Progress = silent
-
-
-def write(writer: BundleWriter, population: Population, tastes: Tastes, writing: Writing = Writing()) -> None:
+def write(writer: BundleWriter, population: Population, tastes: Tastes, how: Writing = UNSEEN) -> None:
     """Add everyone to a bundle that is being written, in rows by place. The population must be as it was built, without overlay.
 
     Raises ValueError when it is not, or when `tastes` are of another number of people.
@@ -57,10 +47,11 @@ def write(writer: BundleWriter, population: Population, tastes: Tastes, writing:
         writer.blob(f"vocab.{name}", msgspec.json.encode(vocabulary.texts()))
     writer.blob("vocab.seeks_genders", msgspec.json.encode(words.seeks.sets()))
     for side in _SIDES:
-        for part in ("indptr", "ids", "kinds"):
-            writer.array(f"relations.{side}.{part}", _narrow(getattr(getattr(population.memory, side), part)))
-    for name in SPACES:
-        write_space(writer, name, population, tastes, (order, writing.seed), writing.report)
+        held: Side = getattr(population.memory, side)
+        writer.array(f"relations.{side}.indptr", held.indptr)
+        writer.array(f"relations.{side}.ids", _narrow(held.ids))
+        writer.array(f"relations.{side}.kinds", held.kinds)
+    write_spaces(writer, population, tastes, order, how)
     for prefix, fitted in (("content", tastes.encoder), ("foldin", tastes.fold_in)):
         for name, array in (fitted.dump() if fitted is not None else {}).items():
             writer.array(f"{prefix}.{name}", array)
@@ -79,7 +70,7 @@ def _write_people(writer: BundleWriter, population: Population, order: Rows) -> 
     for name in (*STORED, *COUNTS):
         writer.array(f"people.{name}", _narrow(columns.base(name)[order]))
     codes, starts, lengths = columns.interests_of(order)
-    writer.array("people.interests.starts", _narrow(np.append(starts, lengths.sum())))
+    writer.array("people.interests.starts", np.append(starts, lengths.sum()))
     writer.array("people.interests.codes", _narrow(codes))
     row_of = np.empty(len(order), np.int64)
     row_of[order] = np.arange(len(order))
@@ -87,12 +78,13 @@ def _write_people(writer: BundleWriter, population: Population, order: Rows) -> 
     writer.array("directory.ids", population.directory.base_ids)
     writer.array("directory.rows", _narrow(row_of[np.asarray(population.directory.base_rows, np.int64)]))
     profiles = population.base_profiles.ordered(order)
-    writer.array("profiles.offsets", _narrow(profiles.offsets))
+    writer.array("profiles.offsets", profiles.offsets)
     writer.blob("profiles", profiles.data)
 
 
 def _narrow(column: NDArray[Any]) -> NDArray[Any]:
-    """In the narrowest type that holds these very values: a page of memory holds two to four times as many."""
+    """In the narrowest type that holds these very values: a page of memory holds two to four times as many. For values that are
+    looked up and compared, not for the bounds of spans, of which sums are taken: these would overflow."""
     if column.dtype.kind == "i" and len(column):
         kinds = (np.int8, np.int16, np.int32, np.int64)
         return column.astype(
@@ -192,5 +184,6 @@ def _tastes(bundle: Bundle, n_people: int) -> Tastes:
 
 
 def _check_spans(name: str, indptr: NDArray[Any], n_people: int, n_values: int) -> None:
-    if len(indptr) != n_people + 1 or indptr[0] != 0 or indptr[-1] != n_values or (np.diff(indptr) < 0).any():
+    ends = len(indptr) == n_people + 1 and indptr[0] == 0 and indptr[-1] == n_values
+    if not ends or indptr.dtype != np.int64 or (np.diff(indptr) < 0).any():
         raise ValueError(f"{name}: spans do not fit {n_people} people and {n_values} values")

@@ -1,6 +1,7 @@
 """A vector space as files of a bundle: two planes of bytes, and for many people an index and what was measured of it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,45 +12,61 @@ from service.domain import Filters
 from service.population.bits import pack
 from service.population.calibration import Asked, calibrate
 from service.population.index import INDEX_FROM_ROWS, Index, build_index
-from service.population.planes import FloatVectors, Planes
+from service.population.planes import Floats, FloatVectors, Planes
 from service.population.planner import Calibration, Planner
 from service.population.population import Population
-from service.population.tastes import Tastes
+from service.population.tastes import SPACES, Tastes
 from service.population.vectors import Space
-from service.telemetry import Progress
+from service.telemetry import Progress, silent
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How a population is written: the seed of everything drawn, and who is told how far it is."""
+
+    seed: int = 0
+    report: Progress = silent
+
+
+UNSEEN = Writing()
+"""With seed 0, and nobody told."""
 
 _PLANES = ("high", "low", "floor", "step")
 
 _HALVED_UP_TO = 2_000_000
+"""People up to whom one code for two dimensions is tried: see `layouts`. Ten million were only built with a code for each."""
 
 _VIEWERS = 96
 _SEEKING = 32
 """Viewers whose questions calibrate an index, and how many of them ask under the mask of what they really seek."""
 
 
-def write_space(
-    writer: BundleWriter, name: str, population: Population, tastes: Tastes, layout: tuple[Rows, int], report: Progress
-) -> None:
-    """Add one space. `layout`: rows in the order to be kept, and the seed of everything drawn."""
-    order, seed = layout
-    base = tastes.spaces[name].base
+def write_spaces(writer: BundleWriter, population: Population, tastes: Tastes, order: Rows, how: Writing) -> None:
+    """Add both spaces, with rows in the given order; with indexes where there are many people."""
+    viewers, asked = np.empty(0, np.int64), list[Asked]()
+    if len(order) >= INDEX_FROM_ROWS:
+        viewers = np.sort(np.random.default_rng([how.seed, 7]).choice(len(order), _VIEWERS, replace=False))
+        asked = _sought(population, order, viewers)
     in_order = np.array_equal(order, np.arange(len(order)))
-    planes = Planes.of(base.slice(0, base.n) if in_order else base.gather(order))
-    for part in _PLANES:
-        writer.array(f"vectors.{name}.{part}", getattr(planes, part))
-    if planes.n < INDEX_FROM_ROWS:
-        return
-    viewers = np.sort(np.random.default_rng([seed, 7]).choice(planes.n, _VIEWERS, replace=False))
-    items = planes.gather(viewers)
-    queries = np.stack([tastes.query(item) for item in items]) if name == "mutual" else items
-    asked = sought(population, order, viewers)
+    for name in SPACES:
+        base = tastes.spaces[name].base
+        planes = Planes.of(base.slice(0, base.n) if in_order else base.gather(order))
+        for part in _PLANES:
+            writer.array(f"vectors.{name}.{part}", getattr(planes, part))
+        if len(viewers):
+            items = planes.gather(viewers)
+            queries = np.stack([tastes.query(item) for item in items]) if name == "mutual" else items
+            _write_index(writer, name, planes, (queries, asked), how)
+
+
+def _write_index(writer: BundleWriter, name: str, planes: Planes, asking: tuple[Floats, list[Asked]], how: Writing) -> None:
     for n_codes in layouts(planes):
-        index = build_index(planes, n_codes, seed, lambda done, total: report(f"Index of {name}", done, total))
-        report(f"Calibration of {name}", 0, 1)
-        calibration = calibrate(planes, index, queries, asked, seed=seed)
-        report(f"Calibration of {name}", 1, 1)
+        index = build_index(planes, n_codes, how.seed, lambda done, total: how.report(f"Index of {name}", done, total))
+        how.report(f"Calibration of {name}", 0, 1)
+        calibration = calibrate(planes, index, *asking, seed=how.seed)
+        how.report(f"Calibration of {name}", 1, 1)
         if calibration.is_whole:
             break
     for kind, arrays in (("index", index.dump()), ("calibration", calibration.dump())):
@@ -83,7 +100,7 @@ def read_space(bundle: Bundle, name: str, n_people: int) -> Space:
     return Space(FloatVectors(planes.slice(0, planes.n)) if planes.n < INDEX_FROM_ROWS else planes)
 
 
-def sought(population: Population, order: Rows, viewers: Rows) -> list[Asked]:
+def _sought(population: Population, order: Rows, viewers: Rows) -> list[Asked]:
     """Whom some of the viewers may be shown by what they and the others seek. Masks and viewers by rows in the given order."""
     asked: list[Asked] = []
     for query in range(0, len(viewers), len(viewers) // _SEEKING):

@@ -57,7 +57,7 @@ class Tastes:
         if self.encoder is not None:
             content = self.encoder.encode_many(profiles)
             new = np.isnan(mutual[:, 0])
-            mutual[new] = predicted(self.encoder, content[new])
+            mutual[new] = self.predicted(content[new])
         for space, vectors in zip(self.spaces.values(), (mutual, content), strict=True):
             space.put(rows, vectors, ~np.isnan(vectors[:, 0]))
 
@@ -81,7 +81,8 @@ class Tastes:
         """The `mutual` items that contents (..., c) let expect, float32 (..., 2f); NaN without an encoder."""
         if self.encoder is None:
             return np.full((*content.shape[:-1], 2 * self.n_factors), np.nan, np.float32)
-        return predicted(self.encoder, content)
+        p, q = self.encoder.cold_vectors(content)
+        return np.concatenate((q, p), axis=-1)
 
     def of_profile(self, profile: Profile, row: int | None, same: bool) -> tuple[Floats | None, Floats | None]:
         """(mutual, content) of a person whose row, if any, holds this very profile (`same`) or an older one."""
@@ -90,16 +91,10 @@ class Tastes:
         if self.encoder is not None and (content is None or not same):
             content = self.encoder.encode(profile)
         if self.encoder is not None and mutual is None and content is not None:
-            mutual = predicted(self.encoder, content)
+            mutual = self.predicted(content)
         return mutual, content
 
     def _kept(self, space: Space, previous: Rows) -> Floats:
         kept = np.full((len(previous), space.n_dims), np.nan, np.float32)
         kept[previous >= 0] = space.gather(previous[previous >= 0])
         return kept
-
-
-def predicted(encoder: ContentEncoder, content: Floats) -> Floats:
-    """The `mutual` items that contents (..., c) let expect, float32 (..., 2f)."""
-    p, q = encoder.cold_vectors(content)
-    return np.concatenate((q, p), axis=-1)

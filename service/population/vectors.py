@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.population.bits import Words, count, pack, rows_of, test
+from service.population.bits import Words, count, rows_of, test
 from service.population.index import Index, Probe
 from service.population.planes import Floats, Rows, Vectors, longest_of, rounding
 from service.population.planner import Plan, Planner
@@ -34,10 +34,8 @@ class Passing:
     overlay: Mask
 
     @classmethod
-    def of(cls, mask: Mask, n_base: int) -> "Passing":
-        """From a bool by row, the first `n_base` of which are the base's."""
-        words = pack(mask[:n_base])
-        return cls(words, count(words), mask[n_base:])
+    def of(cls, base: Words, overlay: Mask) -> "Passing":
+        return cls(base, count(base), overlay)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

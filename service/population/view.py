@@ -191,7 +191,7 @@ class PeopleView:
         base = self._population.passing_base(asking.viewer, asking.filters, asking.now_s)
         bits.clear(base, self._out[self._out < n_base])
         self._overlay[self._out[self._out >= n_base] - n_base] = False
-        return Passing(base, bits.count(base), self._overlay)
+        return Passing.of(base, self._overlay)
 
     def _left_out(self) -> Rows:
         """Rows of the viewer and of whom relations and the request leave out."""

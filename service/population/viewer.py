@@ -10,7 +10,7 @@ from service.domain import Profile, Relations
 from service.features.assemble import CandidateColumns, Floats, ViewerView
 from service.features.geography import unit_vectors
 from service.population.columns import COUNTS
-from service.population.learning import taste
+from service.population.learning import item_of
 from service.population.table import N_SAYABLE, completeness
 from service.population.tastes import Tastes
 from service.population.vocabulary import UNKNOWN
@@ -55,7 +55,7 @@ def _vectors(
     same = row is not None and population.profile(viewer.id) == viewer
     mutual, content = tastes.of_profile(viewer, row, same)
     if relations is not None and content is not None:
-        mutual = taste(population, tastes, viewer.id, content, relations)
+        mutual = item_of(population, tastes, viewer.id, content, relations)
     return mutual, content
 
 

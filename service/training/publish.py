@@ -9,13 +9,13 @@ import structlog
 
 from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store, new_version
-from service.domain import BundleRecord, FeedPosition
+from service.domain import BundleRecord, FeedPosition, Profile
 from service.errors import BundleInvalid
 from service.plugins import add_ranker, instantiate
 from service.population import snapshot
 from service.population.build import StandingPairs, build
-from service.population.loader import carried_tastes
 from service.population.population import Population
+from service.population.spaces import Writing
 from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
 from service.repositories.columns import InteractionTable
@@ -68,10 +68,25 @@ def judge_gate(material: Material, lesson: Lesson, learners: Learners, live: Liv
     candidate = judge_model(learners.model(scene, lesson.trained.rankers), task, learners.seed).ndcg20
     if live is None or live.population.tastes is None:
         return Gate(candidate, float("nan"))
-    then = scene.with_tastes(carried_tastes(live.population, live.population.tastes, material.profiles))
+    then = scene.with_tastes(_carried(live.population, live.population.tastes, material.profiles))
     loaded = instantiate(learners.installed, live.bundle)
     rankers = {name: entry.ranker for name, entry in loaded.items() if entry.ranker is not None}
     return Gate(candidate, judge_model(learners.model(then, rankers), task, learners.seed).ndcg20)
+
+
+def _carried(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:
+    """Vectors of `profiles`, in the order of ids: those known where it is the same person, content anew where it changed."""
+    mutual = np.zeros((len(profiles), 2 * tastes.n_factors), np.float32)
+    content = np.zeros((len(profiles), tastes.spaces["content"].n_dims), np.float32)
+    for index, profile in enumerate(sorted(profiles, key=lambda person: person.id)):
+        row = known.row(profile.id)
+        before = known.profile(profile.id)
+        same_person = before is not None and before.incarnation == profile.incarnation
+        vectors = tastes.of_profile(profile, row if same_person else None, before == profile)
+        for target, vector in zip((mutual, content), vectors, strict=True):
+            if vector is not None:
+                target[index] = vector
+    return Tastes.of(mutual, content, tastes.encoder, tastes.fold_in)
 
 
 def write_bundle(store: Store, material: Material, read: Read, lesson: Lesson, learners: Learners, report: Progress) -> Manifest:
@@ -81,7 +96,7 @@ def write_bundle(store: Store, material: Material, read: Read, lesson: Lesson, l
     created_at = datetime.now(UTC)
     # Small data trains in less than a second: the microseconds tell two bundles of one second and one content apart.
     with BundleWriter(store, new_version(created_at, created_at.isoformat())) as writer:
-        snapshot.write(writer, population, tastes, snapshot.Writing(learners.seed, report))
+        snapshot.write(writer, population, tastes, Writing(learners.seed, report))
         rankers = {
             name: add_ranker(writer, learners.installed.by_name[name], ranker) for name, ranker in lesson.trained.rankers.items()
         }

@@ -1,10 +1,12 @@
 """What the integration tests share."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from service.repositories.database import Database
+from tests.integration.population_world import World
 
 
 @pytest.fixture
@@ -13,3 +15,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database(database_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> World:
+    """That database, a store of bundles, and populations out of both."""
+    return World(database, tmp_path)

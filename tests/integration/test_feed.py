@@ -2,26 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
-import pytest
 from sqlalchemy import text
 
 from service.domain import Kind, Status
 from service.population.feed import ChangeFeed
-from service.repositories.database import Database
 from tests.integration.population_world import World, caught_up, eligible_ids, knows, running, soon
 from tests.integration.repo_builders import did, person
 from tests.population_people import asking
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    database = Database(database_url)
-    yield World(database, tmp_path)
-    await database.close()
 
 
 async def test_new_person_is_eligible_a_moment_after_the_commit(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,6 @@ from tests.integration.population_world import World, running, soon
 from tests.integration.repo_builders import did, person, pruned
 from tests.proxy import Proxy
 from tests.servers import PrivatePostgres
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    database = Database(database_url)
-    yield World(database, tmp_path)
-    await database.close()
 
 
 async def test_gap_is_closed_by_reading_the_database_whole_and_keeps_the_vectors(world: World) -> None:

@@ -1,7 +1,7 @@
 """What commits in another order than it was written in ends on replicas as it does in the database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +20,6 @@ from service.repositories.migrate import upgrade
 from tests.integration.population_world import World, caught_up, knows, soon
 from tests.integration.repo_builders import did, person
 from tests.servers import PrivatePostgres
-
-
-@pytest.fixture
-async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    database = Database(database_url)
-    yield World(database, tmp_path)
-    await database.close()
 
 
 async def overtaken(world: World, writer: Awaitable[object], batch: Awaitable[object]) -> None:

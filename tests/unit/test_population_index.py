@@ -10,7 +10,8 @@ from service.population.calibration import Asked, calibrate
 from service.population.index import Index, Probe, build_index, lists_for
 from service.population.planes import Floats, FloatVectors, Planes
 from service.population.planner import Calibration, Planner, Step
-from service.population.vectors import Mask, Passing, Space
+from service.population.vectors import Mask, Space
+from tests.population_people import passing_of
 
 N_ROWS, N_DIMS = 30_000, 24
 
@@ -72,7 +73,7 @@ def test_a_probe_reaches_its_recall(
     space, recalls = Space(planes, index, cheap(calibration)), []
     for query in queries:
         mask = np.random.default_rng(5).random(N_ROWS) < share if independent else liked_least(planes, query, share)
-        searched = space.search(Passing.of(mask, N_ROWS), np.arange(N_ROWS), query, 100)
+        searched = space.search(passing_of(mask, N_ROWS), np.arange(N_ROWS), query, 100)
         recalls.append(len(best(planes, mask, query, 100) & set(searched.rows.tolist())) / 100)
         assert mask[searched.rows].all()
     assert searched.plan.method == ("probe" if share < 0.9 else searched.plan.method) != "exact"
@@ -86,7 +87,7 @@ def test_a_hundred_are_found_whenever_a_hundred_pass(planes: Planes, index: Inde
     space = Space(planes, index, Planner(Calibration(100, 0.98, index.n_lists, 1e6, 1e6, steps)))
     mask = np.zeros(N_ROWS, np.bool_)
     mask[np.random.default_rng(n_passing).choice(N_ROWS, n_passing, replace=False)] = True
-    searched = space.search(Passing.of(mask, N_ROWS), np.arange(N_ROWS), clustered(1, 9)[0], 100)
+    searched = space.search(passing_of(mask, N_ROWS), np.arange(N_ROWS), clustered(1, 9)[0], 100)
     assert len(searched.rows) == min(100, n_passing)
     assert searched.plan.widened == (n_passing > 100)
 
@@ -97,7 +98,7 @@ def test_a_mask_that_leaves_out_just_the_best_is_given_to_the_index(planes: Plan
     steps = (Step(1.0, 1e-3, 500, False, 1.0, 1.0, 0.0, 1.0), Step(0.5, 1e-3, 500, False, 1.0, 1.0, 0.0, 1.0))
     space = Space(planes, index, Planner(Calibration(100, 0.98, index.n_lists, 1e6, 1e6, steps)))
     mask = scores <= np.quantile(scores, 0.98)
-    searched = space.search(Passing.of(mask, N_ROWS), np.arange(N_ROWS), query, 100)
+    searched = space.search(passing_of(mask, N_ROWS), np.arange(N_ROWS), query, 100)
     assert (searched.plan.method, searched.plan.widened) == ("probe", True)
     assert len(best(planes, mask, query, 100) & set(searched.rows.tolist())) >= 90
 
@@ -107,7 +108,7 @@ def test_rows_appended_since_are_found_beside_those_of_a_probe(
 ) -> None:
     space = Space(planes, index, cheap(calibration))
     space.put(np.array([N_ROWS, N_ROWS + 1]), np.stack((queries[0] * 1000, queries[0])), np.array([True, True]))
-    passing = Passing.of(np.arange(N_ROWS + 2) != N_ROWS + 1, N_ROWS)
+    passing = passing_of(np.arange(N_ROWS + 2) != N_ROWS + 1, N_ROWS)
     searched = space.search(passing, np.arange(N_ROWS + 2), queries[0], 5)
     assert (searched.rows[0], searched.plan.method) == (N_ROWS, "plain")
     assert N_ROWS + 1 not in searched.rows
@@ -133,7 +134,7 @@ def test_more_are_missed_in_fewer_lists(index: Index, queries: Floats) -> None:
 def test_a_query_of_any_length_is_answered(planes: Planes, index: Index, calibration: Calibration, scale: float) -> None:
     query = (clustered(1, 7)[0] * scale).astype(np.float32)
     space = Space(planes, index, cheap(calibration))
-    assert len(space.search(Passing.of(np.ones(N_ROWS, bool), N_ROWS), np.arange(N_ROWS), query, 100).rows) == 100
+    assert len(space.search(passing_of(np.ones(N_ROWS, bool), N_ROWS), np.arange(N_ROWS), query, 100).rows) == 100
 
 
 def test_the_same_seed_builds_the_same_index(planes: Planes, index: Index) -> None:

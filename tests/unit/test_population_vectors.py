@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.population.planes import Floats, FloatVectors, Planes, Vectors
-from service.population.vectors import Ids, Mask, Passing, Searched, Space
+from service.population.vectors import Ids, Mask, Searched, Space
+from tests.population_people import passing_of
 
 laws = settings(max_examples=150, deadline=None, database=None)
 
@@ -23,7 +24,7 @@ def space_of(base: Vectors, added: Floats, known: Mask) -> Space:
 
 
 def search(space: Space, mask: Mask, ids: Ids, query: NDArray[np.floating], k: int) -> Searched:
-    return space.search(Passing.of(mask, space.n_base), ids, query.astype(np.float32), k)
+    return space.search(passing_of(mask, space.n_base), ids, query.astype(np.float32), k)
 
 
 def full_scan(vectors: Floats, ids: Ids, mask: Mask, query: Floats, k: int) -> tuple[list[int], list[float]]:
@@ -71,7 +72,7 @@ def test_ties_beyond_the_shortlist_go_to_the_smallest_ids(kind: Callable[[Floats
 
 def test_ids_may_be_a_function_of_rows() -> None:
     space = Space(FloatVectors(np.eye(3, dtype=np.float32)))
-    searched = space.search(Passing.of(np.ones(3, bool), 3), lambda rows: 100 - rows, np.arange(3, dtype=np.float32), 2)
+    searched = space.search(passing_of(np.ones(3, bool), 3), lambda rows: 100 - rows, np.arange(3, dtype=np.float32), 2)
     assert searched.ids.tolist() == [98, 99]
 
 
