@@ -359,3 +359,28 @@ def test_version_depends_on_the_salt() -> None:
 def test_time_without_a_zone_makes_no_version() -> None:
     with pytest.raises(ValueError, match="zone"):
         new_version(datetime(2026, 1, 1), "a")
+
+
+def test_pages_that_were_touched_are_given_back_and_read_again(tmp_path: Path) -> None:
+    store, column = Store(tmp_path / "store", tmp_path / "cache"), np.arange(2_000_000)
+    with BundleWriter(store, VERSION) as writer:
+        writer.array("people.id", column)
+        writer.publish(manifest())
+    bundle = store.open(VERSION)
+    assert int(bundle.array("people.id").sum()) == int(column.sum())
+    touched = resident_bytes(tmp_path)
+    bundle.release()
+    assert touched >= column.nbytes
+    assert resident_bytes(tmp_path) < column.nbytes / 10
+    assert int(bundle.array("people.id").sum()) == int(column.sum())
+
+
+def resident_bytes(folder: Path) -> int:
+    """Of the files mapped from a folder, as the system counts them."""
+    sizes, of_folder = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            of_folder = str(folder) in line
+        elif of_folder and line.startswith("Rss:"):
+            sizes += int(line.split()[1]) * 1024
+    return sizes

@@ -1,19 +1,25 @@
 """A population in a bundle is the same population again; one that does not fit is refused with the reason."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace
 
 from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store
 from service.domain import FeedPosition, Filters, Kind, Profile
 from service.errors import BundleInvalid
-from service.population import snapshot
+from service.population import snapshot, spaces
 from service.population.build import StandingPairs, build
+from service.population.calibration import calibrate
 from service.population.columns import COUNTS
+from service.population.index import Index
+from service.population.planes import Planes
+from service.population.planner import Calibration
 from service.population.population import Population
 from service.population.standing import BLOCKED, LIKED, MESSAGED, PASSED
 from service.population.table import STORED
@@ -158,3 +164,36 @@ def test_relations_read_from_a_bundle_take_news_as_those_built_do(tmp_path: Path
     for name in COUNTS:
         before, after = (each.columns.take(name, each.rows(everyone)) for each in (built, loaded))
         np.testing.assert_array_equal(before, after)
+
+
+def test_population_with_indexes_is_found_in_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "INDEX_FROM_ROWS", 500)
+    dear = partial(replace, exact_ms=1e6)
+    monkeypatch.setattr(spaces, "calibrate", lambda *given, **options: dear(calibrate(*given, **options)))
+    people = [person(one, bio=f"w{one % 9}", gender="x") for one in range(1, 601)]
+    built, loaded = through_bundle(tmp_path, people)
+    views = [each.eligible(asking(people[0], each.relations(1))) for each in (built, loaded)]
+    for space in ("mutual", "content"):
+        query = views[0].viewer_vector(space)
+        assert query is not None
+        exact, planned = (view.search(space, query, 100).ids.tolist() for view in views)
+        assert len(set(exact) & set(planned)) >= 90
+    methods = {views[1].searches()[f"amity.search.{space}.method"] for space in ("mutual", "content")}
+    assert methods & {"probe", "plain"}
+
+
+def test_another_layout_is_tried_where_the_first_does_not_reach_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spaces, "INDEX_FROM_ROWS", 500)
+    made: list[int] = []
+
+    def unfit(planes: Planes, index: Index, *others: Any, **options: Any) -> Calibration:
+        made.append(index.dump()["lists"].nbytes)
+        found = calibrate(planes, index, *others, **options)
+        return replace(found, steps=(*found.steps[:-1], replace(found.steps[-1], depth=0)))
+
+    monkeypatch.setattr(spaces, "calibrate", unfit)
+    through_bundle(tmp_path, [person(one, bio=f"w{one % 9}", gender="x") for one in range(1, 601)])
+    halved, whole = made[:2]
+    assert halved < whole
