@@ -62,6 +62,16 @@ UNEXPECTED_ERRORS = Counter(
 enough; a background task, which starts anew. Two more catch and hand on: loading a plug-in, which reports it as broken, and a
 worker thread, whose caller gets what was raised."""
 POOL_LOOKUPS = Counter("amity_pool_lookups_total", "Looks for a ranked pool.", ["outcome"], registry=REGISTRY)
+"""`hit`, `stale` (served, and renewed by somebody), `miss`, `unusable` (damaged, dropped, or of a viewer who has changed), and
+`unavailable` while Redis is away."""
+POOL_RENEWALS = Counter(
+    "amity_pool_renewals_total", "Renewals of stale pools that were asked for.", ["outcome"], registry=REGISTRY
+)
+"""`renewed`, `elsewhere` (another replica has done it, or is at it), `degraded` (not stored), `failed`, `refused` (no room)."""
+FIRST_LEVEL_BYTES = Gauge("amity_first_level_bytes", "Bytes held in process, counted.", ["kind"], registry=REGISTRY)
+FIRST_LEVEL_LOOKUPS = Counter(
+    "amity_first_level_lookups_total", "Looks into what is held.", ["kind", "outcome"], registry=REGISTRY
+)
 IMPRESSIONS_DROPPED = Counter(
     "amity_impressions_dropped_total",
     "Slates whose impressions were not written.",
