@@ -179,8 +179,21 @@ class SimilarPeople(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-class Impression(msgspec.Struct, frozen=True, kw_only=True):
-    """One slate as it was shown: the i-th entries of the tuples belong to position i + 1."""
+class ShownPeople(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
+    """The people of a slate, best first: the i-th entries belong to position i + 1. One and the same object when a slate is
+    served again, so that what is made of it need not be made again."""
+
+    candidate_ids: tuple[int, ...]
+    scores: tuple[float, ...]
+    propensities: tuple[float, ...]
+    """1 for ranked slots; for exploration slots the probability of the draw, once the pool was what it was, among those of its
+    candidates who could still be shown and explored. It says nothing about how the candidate came into the pool."""
+    exploration: tuple[bool, ...]
+    sources: tuple[tuple[str, ...], ...]
+
+
+class Impression(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """One slate as it was shown."""
 
     slate_id: UUID
     request_id: str
@@ -190,15 +203,13 @@ class Impression(msgspec.Struct, frozen=True, kw_only=True):
     bundle_version: str | None
     experiment: ExperimentArm | None
     pool_id: UUID
-    candidate_ids: tuple[int, ...]
-    scores: tuple[float, ...]
-    propensities: tuple[float, ...]
-    """1 for ranked slots; for exploration slots the probability of the draw, once the pool was what it was, among those of its
-    candidates who could still be shown and explored. It says nothing about how the candidate came into the pool."""
-    exploration: tuple[bool, ...]
-    sources: tuple[tuple[str, ...], ...]
+    people: ShownPeople
     cached: bool
     degraded: bool
+
+    @property
+    def candidate_ids(self) -> tuple[int, ...]:
+        return self.people.candidate_ids
 
 
 class ServedFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -1,13 +1,13 @@
 """An answer in its outward forms: the slate, its impression, its figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 import msgspec
 
-from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, Slate
+from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, ShownPeople, Slate
 from service.recommend.performance import Observation
 from service.recommend.pools import Pool
 from service.recommend.ports import Trail
@@ -52,7 +52,6 @@ def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, gener
 
 def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_at: datetime) -> Impression:
     """The row that remembers this slate."""
-    people = slate.recommendations
     return Impression(
         slate_id=slate.slate_id,
         request_id=slate.request_id,
@@ -62,13 +61,20 @@ def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_
         bundle_version=slate.bundle_version,
         experiment=slate.experiment,
         pool_id=pool.pool_id,
-        candidate_ids=tuple(person.id for person in people),
-        scores=tuple(person.match_score for person in people),
-        propensities=tuple(shown.propensity for shown in answer.shown),
-        exploration=tuple(person.slot == "exploration" for person in people),
-        sources=tuple(person.sources for person in people),
+        people=shown_people(answer.shown),
         cached=slate.cached,
         degraded=bool(slate.degraded),
+    )
+
+
+def shown_people(shown: Sequence[Shown]) -> ShownPeople:
+    people = [one.person for one in shown]
+    return ShownPeople(
+        candidate_ids=tuple(person.id for person in people),
+        scores=tuple(person.match_score for person in people),
+        propensities=tuple(one.propensity for one in shown),
+        exploration=tuple(person.slot == "exploration" for person in people),
+        sources=tuple(person.sources for person in people),
     )
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
+from msgspec.structs import asdict
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -60,13 +62,18 @@ class Impressions:
             kept = await _of_the_living(session, impressions)
             left_out = {shown.pool_id for shown in impressions} - {shown.pool_id for shown in kept}
             if kept:
-                await session.execute(_WRITE, {"rows": as_json(kept)})
+                await session.execute(_WRITE, {"rows": as_json([_row(shown) for shown in kept])})
             served = [pool for pool in features if pool.pool_id not in left_out]
             if served:
                 await session.execute(_WRITE_FEATURES, {"rows": as_json(served)})
             return len(kept)
 
         return await write(self._sessions, work)
+
+
+def _row(shown: Impression) -> dict[str, Any]:
+    row = asdict(shown)
+    return row | asdict(row.pop("people"))
 
 
 async def _of_the_living(session: AsyncSession, impressions: Sequence[Impression]) -> list[Impression]:

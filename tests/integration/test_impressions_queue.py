@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.domain import ExperimentArm, Impression, Profile, ServedFeatures
+from service.domain import ExperimentArm, Impression, Profile, ServedFeatures, ShownPeople
 from service.errors import AmityError, DatabaseUnavailable
 from service.recommend.identifiers import uuid7
 from service.recommend.impressions import BATCH, ImpressionQueue
@@ -18,6 +18,14 @@ from service.repositories.impressions import Impressions
 from service.repositories.users import Users
 from service.resilience import Deadline
 from service.telemetry import REGISTRY
+
+PEOPLE = ShownPeople(
+    candidate_ids=(2, 3),
+    scores=(0.9, 0.5),
+    propensities=(1.0, 0.25),
+    exploration=(False, True),
+    sources=(("explore",), ("explore", "newcomers")),
+)
 
 
 def shown(viewer_id: int = 1, **changes: Any) -> Impression:
@@ -29,11 +37,7 @@ def shown(viewer_id: int = 1, **changes: Any) -> Impression:
         "bundle_version": None,
         "experiment": None,
         "pool_id": UUID(int=1),
-        "candidate_ids": (2, 3),
-        "scores": (0.9, 0.5),
-        "propensities": (1.0, 0.25),
-        "exploration": (False, True),
-        "sources": (("explore",), ("explore", "newcomers")),
+        "people": PEOPLE,
         "cached": False,
         "degraded": False,
     }

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from service.domain import ExperimentArm, Impression, ServedFeatures
+from service.domain import ExperimentArm, Impression, ServedFeatures, ShownPeople
 from service.repositories import partitions
 from service.repositories.calls import write
 from service.repositories.database import Database
@@ -23,6 +23,15 @@ NOW = datetime.now(UTC)
 TODAY = f"{NOW:%Y%m%d}"
 
 
+PEOPLE = ShownPeople(
+    candidate_ids=(2, 3),
+    scores=(0.5, 0.25),
+    propensities=(1.0, 0.125),
+    exploration=(False, True),
+    sources=(("admirers", "explore"), ("explore",)),
+)
+
+
 def shown(viewer_id: int, served_at: datetime = NOW, pool_id: UUID | None = None) -> Impression:
     return Impression(
         slate_id=uuid4(),
@@ -33,11 +42,7 @@ def shown(viewer_id: int, served_at: datetime = NOW, pool_id: UUID | None = None
         bundle_version="b",
         experiment=ExperimentArm("trial", "treatment"),
         pool_id=pool_id or uuid4(),
-        candidate_ids=(2, 3),
-        scores=(0.5, 0.25),
-        propensities=(1.0, 0.125),
-        exploration=(False, True),
-        sources=(("admirers", "explore"), ("explore",)),
+        people=PEOPLE,
         cached=True,
         degraded=False,
     )
@@ -85,7 +90,7 @@ async def test_a_slate_is_one_row_with_all_its_fields(database: Database, impres
     [row] = await rows(database, "select * from impressions")
     assert (row.pop("experiment"), row.pop("arm")) == ("trial", "treatment")
     assert row.pop("sources") == [["admirers", "explore"], ["explore"]]
-    expected = {name: getattr(slate, name) for name in row}
+    expected = {name: getattr(slate if hasattr(slate, name) else PEOPLE, name) for name in row}
     assert row == {name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()}
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from service.domain import FeedPosition, Impression, Kind, ServedFeatures, Status
+from service.domain import FeedPosition, Impression, Kind, ServedFeatures, ShownPeople, Status
 from service.errors import BadInput
 from service.repositories.changes import Changes
 from service.repositories.database import Database
@@ -137,11 +137,7 @@ def shown_to(viewer_id: int) -> tuple[Impression, ServedFeatures]:
         bundle_version=None,
         experiment=None,
         pool_id=pool_id,
-        candidate_ids=(2,),
-        scores=(0.5,),
-        propensities=(1.0,),
-        exploration=(False,),
-        sources=(("explore",),),
+        people=ShownPeople(candidate_ids=(2,), scores=(0.5,), propensities=(1.0,), exploration=(False,), sources=(("explore",),)),
         cached=False,
         degraded=False,
     )
