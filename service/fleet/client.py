@@ -1,0 +1,116 @@
+"""Redis as the replicas of a fleet share it."""
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from service.errors import CircuitOpen, RedisUnavailable, StageTimeout
+from service.fleet.links import Link, open_link
+from service.fleet.reads import Reads, Values
+from service.fleet.wire import Command
+from service.resilience import Breaker, Deadline, bounded
+
+NEWS_CHANNEL = "amity:news"
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("amity.fleet")
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The reply in the place of a command that Redis refused, such as `OOM` or `WRONGTYPE`."""
+
+    reason: str
+
+
+class Fleet:
+    """Whatever Redis does, a call ends within its timeout, and nothing is raised: None while it is away.
+
+    A breaker spares most calls the timeout of a Redis that hangs.
+    """
+
+    def __init__(self, link: Link, timeout_s: float, breaker: Breaker) -> None:
+        self.timeout_s = timeout_s
+        self._link = link
+        self._breaker = breaker
+        self._reads = Reads(self._fetch)
+
+    @classmethod
+    def open(cls, url: str, timeout_s: float, breaker: Breaker) -> "Fleet":
+        """Connects to nothing yet. Raises BadSetting, quoting no secret, for a URL that cannot be used."""
+        return cls(open_link(url, timeout_s), timeout_s, breaker)
+
+    async def get(self, keys: Sequence[str], deadline: Deadline) -> Values | None:
+        """The values of the keys in their order, all read at one time; None in the place of an absent one.
+
+        Callers of the same turn of the event loop share one command.
+        """
+        if not keys:
+            return []
+        if self._breaker.state == "open":
+            return None
+        return await self._reads.get(keys, min(self.timeout_s, deadline.remaining_s()))
+
+    async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None:
+        """The raw replies of one pipeline, no transaction: b"OK", None for nil, int, list; Refused where Redis refused.
+
+        `what` names it in the log. A command may be sent twice, when the first connection turns out to be gone.
+        """
+        if not commands:
+            return []
+        replies = await self._attempt(what, self._link.exchange(commands), deadline.at_most(self.timeout_s))
+        if replies is None:
+            return None
+        return [Refused(str(reply)) if isinstance(reply, ResponseError) else reply for reply in replies]
+
+    async def publish(self, payload: bytes, channel: str = NEWS_CHANNEL) -> bool:
+        """Tell all who listen; False when Redis did not take it."""
+        sent = await self._attempt("publish", _true(self._link.publish(channel, payload)), Deadline(self.timeout_s))
+        return sent is True
+
+    async def listen(self, *channels: str) -> AsyncIterator[bytes]:
+        """What is published from about now on, by default on the channel of news. Raises RedisUnavailable when it breaks.
+
+        The connection is its own, without a time limit: whoever listens has to notice silence.
+        """
+        try:
+            async for payload in self._link.messages(channels or (NEWS_CHANNEL,)):
+                yield payload
+        except (RedisError, OSError) as exc:
+            raise RedisUnavailable from exc
+
+    async def ping(self) -> bool:
+        return await self.run("ping", [("PING",)], Deadline(self.timeout_s)) is not None
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def _fetch(self, keys: list[str]) -> Values | None:
+        return await self._attempt("read", self._link.mget(keys), Deadline(self.timeout_s))
+
+    async def _attempt(self, what: str, work: Awaitable[T], deadline: Deadline) -> T | None:
+        """The answer, or None while Redis is away."""
+        try:
+            with self._breaker.guard(RedisUnavailable):
+                return await _translated(work, deadline)
+        except CircuitOpen:
+            return None
+        except RedisUnavailable as exc:
+            await self._link.forget()
+            _log.warning("redis unavailable", command=what, cause=type(exc.__cause__).__name__)
+            return None
+
+
+async def _translated(work: Awaitable[T], deadline: Deadline) -> T:
+    try:
+        return await bounded(work, deadline)
+    except (RedisError, OSError, StageTimeout) as exc:
+        raise RedisUnavailable from exc
+
+
+async def _true(work: Awaitable[None]) -> bool:
+    await work
+    return True

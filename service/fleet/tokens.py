@@ -1,0 +1,85 @@
+"""Tokens that say whether what a replica holds, or finds in a pool, still stands.
+
+A writer replaces a token after the commit and before the reply; a reader reads it before it reads PostgreSQL, and marks with it
+what it keeps. So what is kept under an unchanged token is what PostgreSQL says, on every replica. Tokens are random and never
+counters: an expired counter would count itself back to a value that something forgotten still bears.
+"""
+
+import itertools
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import msgspec
+
+from service.fleet import keys
+from service.fleet.client import Fleet, Refused
+from service.fleet.wire import Command
+from service.resilience import Deadline
+
+CHUNK = 500
+"""Tokens written in one pipeline: about 4 ms, so that a batch of 2,000 people neither exceeds a timeout nor holds up others."""
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """Those of one viewer, 16 hexadecimal digits each. See `keys` for what replaces which."""
+
+    version: str
+    generation: str
+    everyone: str
+
+
+class ViewerTokens:
+    """Tokens live `life_s` from when they were written or prolonged: longer than any pool that bears an older one."""
+
+    def __init__(self, fleet: Fleet, life_s: int) -> None:
+        self._fleet = fleet
+        self._life_s = life_s
+
+    async def read(
+        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
+    ) -> tuple[Tokens, list[bytes | None]] | None:
+        """The viewer's tokens and the values of `extra_keys`, in one look shared with others; None while Redis is away.
+
+        Absent tokens are made, and what then stands is read: replicas that make one at the same time agree.
+        """
+        names = [keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL]
+        values = await self._fleet.get([*names, *extra_keys], deadline)
+        if values is None:
+            return None
+        found: list[bytes | None] = values[:3]
+        if None in found:
+            created = await self._create([name for name, value in zip(names, found, strict=True) if value is None], deadline)
+            if created is None:
+                return None
+            found = [next(created) if value is None else value for value in found]
+        version, generation, everyone = (value.decode("ascii", "replace") for value in found if value is not None)
+        return Tokens(version, generation, everyone), values[3:]
+
+    async def changed(self, viewer_ids: Collection[int]) -> bool:
+        """New versions. False when Redis did not take all: the change feed then carries the news."""
+        return await self._replace(map(keys.version, viewer_ids))
+
+    async def drop_pools(self, viewer_ids: Collection[int] | None) -> bool:
+        """New generations, for these viewers or (None) for everybody. False when Redis did not take all."""
+        return await self._replace([keys.GENERATION_OF_ALL] if viewer_ids is None else map(keys.generation, viewer_ids))
+
+    def prolonged(self, viewer_id: int) -> list[Command]:
+        """What to send along when a pool is stored, so that the tokens outlive it."""
+        names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)
+        return [("EXPIRE", name, self._life_s) for name in names]
+
+    async def _create(self, names: list[str], deadline: Deadline) -> Iterator[bytes] | None:
+        commands: list[Command] = [("SET", name, secrets.token_hex(8), "NX", "EX", self._life_s) for name in names]
+        commands += [("GET", name) for name in names]
+        replies = await self._fleet.run("create tokens", commands, deadline)
+        standing = [] if replies is None else [reply for reply in replies[len(names) :] if isinstance(reply, bytes)]
+        return iter(standing) if len(standing) == len(names) else None
+
+    async def _replace(self, names: Iterable[str]) -> bool:
+        complete = True
+        left = iter(names)
+        while chunk := list(itertools.islice(left, CHUNK)):
+            commands = [("SET", name, secrets.token_hex(8), "EX", self._life_s) for name in chunk]
+            replies = await self._fleet.run("replace tokens", commands, Deadline(self._fleet.timeout_s))
+            complete = complete and replies is not None and not any(isinstance(reply, Refused) for reply in replies)
+        return complete
