@@ -91,6 +91,18 @@ BREAKER_STATE = Gauge("amity_breaker_open", "1 while a breaker is open, else 0."
 FEED_LAST_POLL = Gauge("amity_feed_last_poll_timestamp_seconds", "When the change feed was last read.", registry=REGISTRY)
 FEED_CHANGES = Counter("amity_feed_changes_total", "Changes applied from the feed.", ["entity"], registry=REGISTRY)
 FEED_FAILURES = Counter("amity_feed_failures_total", "Reads of the change feed that failed.", registry=REGISTRY)
+NEWS_MESSAGES = Counter(
+    "amity_news_messages_total",
+    "Messages between replicas about people who changed: sent, unsent (Redis away), received, foreign (not understood).",
+    ["outcome"],
+    registry=REGISTRY,
+)
+NEWS_LAPSED = Counter(
+    "amity_news_lapsed_total",
+    "Times that news of other replicas stopped coming, and what rested on it was dropped.",
+    registry=REGISTRY,
+)
+NEWS_LIVE = Gauge("amity_news_live", "1 while news from other replicas is known to arrive, else 0.", registry=REGISTRY)
 POPULATION_PEOPLE = Gauge("amity_population_people", "People in memory.", ["part"], registry=REGISTRY)
 POPULATION_NEWS = Gauge(
     "amity_population_relations_since", "Ordered pairs of whom the feed has brought news since the bundle.", registry=REGISTRY

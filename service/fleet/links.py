@@ -1,6 +1,6 @@
 """The ways to Redis: one server or a Sentinel group behind one master, or a Cluster. No caller above can tell them apart."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -23,9 +23,7 @@ class Link(Protocol):
         """One reply for each command; a ResponseError in the place of one that was refused."""
         ...
 
-    async def publish(self, channel: str, payload: bytes) -> None: ...
-
-    def messages(self, channels: Sequence[str]) -> AsyncIterator[bytes]:
+    def messages(self, channels: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """What is published, over a connection of its own."""
         ...
 
@@ -79,12 +77,7 @@ class SingleLink:
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         return await self._wire.exchange(commands)
 
-    async def publish(self, channel: str, payload: bytes) -> None:
-        (reply,) = await self._wire.exchange([("PUBLISH", channel, payload)])
-        if isinstance(reply, RedisError):
-            raise reply
-
-    def messages(self, channels: Sequence[str]) -> AsyncIterator[bytes]:
+    def messages(self, channels: Sequence[str]) -> AsyncGenerator[bytes, None]:
         return messages(self.connection(), channels)
 
     async def forget(self) -> None:

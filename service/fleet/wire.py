@@ -5,14 +5,14 @@ limit. Its connections, which know TLS, passwords and Sentinel, are used here wi
 read in order, a look for 33 keys costs 22 µs instead of 100.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, RedisError, ResponseError
 
 Command = tuple[str | bytes | int | float, ...]
 
@@ -53,7 +53,7 @@ class Wire:
             await connection.disconnect(nowait=True)
 
 
-async def messages(connection: AbstractConnection, channels: Sequence[str]) -> AsyncIterator[bytes]:
+async def messages(connection: AbstractConnection, channels: Sequence[str]) -> AsyncGenerator[bytes, None]:
     """What is published on the channels, for as long as the connection lasts; closes it. Raises RedisError or OSError."""
     async with _closed_on_failure(connection):
         await connection.send_packed_command(_packed(("SUBSCRIBE", *channels)), check_health=False)
@@ -75,6 +75,8 @@ async def _closed_on_failure(connection: AbstractConnection) -> AsyncIterator[No
 async def _reply(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response(disable_decoding=True)
+    except (ReadOnlyError, MasterDownError, ClusterDownError):  # not this command: the server is not, or no more, what we seek
+        raise
     except ResponseError as exc:
         return exc
 
