@@ -24,7 +24,7 @@ from service.recommend.pools import redis_client
 from service.repositories.database import Database
 from service.repositories.migrate import require_current
 from service.settings import Settings, variable
-from service.telemetry import configure_logging
+from service.logs import configure_logging
 
 HANDLERS = (Recommendations, People, InteractionsController, Algorithms, Health, metrics, schema)
 INJECTED = (

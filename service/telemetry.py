@@ -1,18 +1,15 @@
-"""Every span, metric and log field by name; `stage()` times success and failure alike."""
+"""Every span and metric by name; `stage()` times success and failure alike."""
 
-import logging
 import random
-import sys
 import time
-import traceback
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Protocol, TextIO
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar, Token
+from functools import cache
+from types import TracebackType
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-import structlog
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -21,6 +18,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service import logs
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 
@@ -115,6 +114,7 @@ EXPORT_TIMEOUT_S = 2
 
 _tracer: trace.Tracer | None = None
 _timings: ContextVar[dict[str, float] | None] = ContextVar("stage_timings_ms", default=None)
+_sampled: ContextVar[bool] = ContextVar("request_is_sampled", default=False)
 
 
 def collect_timings() -> dict[str, float]:
@@ -130,55 +130,86 @@ def current_timings() -> dict[str, float]:
     return collect_timings() if timings is None else timings
 
 
-@contextmanager
-def stage(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Span]:
-    """A histogram sample around one stage, whether it succeeds or fails, and a span `amity.<name>` in a sampled request."""
-    started = time.perf_counter()
-    outcome = "ok"
-    span, token = _child_span(name, attributes)
-    try:
-        yield span
-    except BaseException as exc:
-        outcome = "error"
-        span.set_status(Status(StatusCode.ERROR, type(exc).__name__))
-        raise
-    finally:
-        elapsed_s = time.perf_counter() - started
-        if token is not None:
-            context.detach(token)
-            span.end()
-        STAGE_SECONDS.labels(name, outcome).observe(elapsed_s)
+class Stage:
+    """A histogram sample around one stage, whether it succeeds or fails, and a span `amity.<name>` in a sampled request.
+
+    A class, since a generator made a context manager costs 1 us more; a hit has two.
+    """
+
+    __slots__ = ("_attributes", "_name", "_span", "_started", "_token")
+
+    def __init__(self, name: str, attributes: dict[str, Any]) -> None:
+        self._name = name
+        self._attributes = attributes
+
+    def __enter__(self) -> trace.Span:
+        self._started = time.perf_counter()
+        self._span: trace.Span = trace.INVALID_SPAN
+        self._token: Token[context.Context] | None = None
+        if _tracer is not None and _sampled.get():  # even an unsampled span costs 8 us
+            self._span = _tracer.start_span(f"amity.{self._name}", attributes=self._attributes)
+            self._token = context.attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, frames: TracebackType | None) -> None:
+        elapsed_s = time.perf_counter() - self._started
+        if self._token is not None:
+            if kind is not None:
+                self._span.set_status(Status(StatusCode.ERROR, kind.__name__))
+            context.detach(self._token)
+            self._span.end()
+        _stage_seconds(self._name, "ok" if kind is None else "error").observe(elapsed_s)
         timings = _timings.get()
         if timings is not None:
-            timings[name] = timings.get(name, 0.0) + elapsed_s * 1000
+            timings[self._name] = timings.get(self._name, 0.0) + elapsed_s * 1000
 
 
-def _child_span(name: str, attributes: dict[str, Any]) -> tuple[trace.Span, Any]:
-    """A started span and its token; outside a sampled request none is made, for even an unsampled one costs 8 µs."""
-    if _tracer is None or not trace.get_current_span().is_recording():
-        return trace.INVALID_SPAN, None
-    span = _tracer.start_span(f"amity.{name}", attributes=attributes)
-    return span, context.attach(trace.set_span_in_context(span))
+def stage(name: str, **attributes: str | int | float | bool) -> Stage:
+    """`with stage("ranking") as span:` times what is within; the span records nothing outside a sampled request."""
+    return Stage(name, attributes)
+
+
+@cache
+def _stage_seconds(name: str, outcome: str) -> Histogram:
+    """The metric of one pair of labels. Looking it up costs half as much as the sample, and there are few."""
+    return STAGE_SECONDS.labels(name, outcome)
+
+
+class _NoSpan:
+    """What an unsampled request gets in place of a span."""
+
+    def __enter__(self) -> trace.Span:
+        return trace.INVALID_SPAN
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+_NO_SPAN = _NoSpan()
+
+
+def request_span(traceparent: bytes | None, ratio: float) -> AbstractContextManager[trace.Span]:
+    """The span of one HTTP request: made when the caller's `traceparent` is sampled, or else for a share of the requests."""
+    tracer = _tracer
+    if tracer is None:
+        return _NO_SPAN
+    if traceparent is None:
+        return _request_span(tracer, context.Context()) if random.random() < ratio else _NO_SPAN
+    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent.decode("latin-1")})
+    caller = trace.get_current_span(parent).get_span_context()
+    sampled = caller.trace_flags.sampled if caller.is_valid else random.random() < ratio
+    return _request_span(tracer, parent) if sampled else _NO_SPAN
 
 
 @contextmanager
-def request_span(traceparent: bytes | None, ratio: float) -> Iterator[trace.Span]:
-    """The span of one HTTP request: made when the caller's `traceparent` is sampled, or else for a share of the requests."""
-    if _tracer is None:
-        yield trace.INVALID_SPAN
-        return
-    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent.decode("latin-1")}) if traceparent else None
-    caller = trace.get_current_span(parent).get_span_context() if parent is not None else trace.INVALID_SPAN_CONTEXT
-    sampled = caller.trace_flags.sampled if caller.is_valid else random.random() < ratio
-    if not sampled:
-        yield trace.INVALID_SPAN
-        return
-    span = _tracer.start_span("request", context=parent or context.Context(), kind=trace.SpanKind.SERVER)
-    token = context.attach(trace.set_span_in_context(span))
-    structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(span.get_span_context().trace_id))
+def _request_span(tracer: trace.Tracer, parent: context.Context) -> Iterator[trace.Span]:
+    span = tracer.start_span("request", context=parent, kind=trace.SpanKind.SERVER)
+    token, sampled_before = context.attach(trace.set_span_in_context(span)), _sampled.set(True)
+    logs.add_to_request("trace_id", trace.format_trace_id(span.get_span_context().trace_id))
     try:
         yield span
     finally:
+        _sampled.reset(sampled_before)
         context.detach(token)
         span.end()
 
@@ -224,61 +255,6 @@ def stop_tracing(provider: TracerProvider | None) -> None:
     _tracer = None
     if provider is not None:
         provider.shutdown()
-
-
-def _json(line: Any, **_: Any) -> str:
-    return msgspec.json.encode(line, enc_hook=repr).decode()
-
-
-def frames_of(exc: BaseException) -> list[str]:
-    """Where it was raised, `file:line function`, the innermost last and twelve at most."""
-    frames = traceback.extract_tb(exc.__traceback__)[-12:]
-    return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
-
-
-def _without_message(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """`exc_info` as the exception's type, its cause's and its frames. Never its message, which may quote what people wrote; where
-    the line itself quotes it, as asyncio's do, only the line's beginning stays."""
-    given = event.pop("exc_info", None)
-    exc = given[1] if isinstance(given, tuple) else sys.exception() if given is True else given
-    if not isinstance(exc, BaseException):
-        return event
-    event["event"] = str(event["event"]).partition("\n")[0]
-    if message := str(exc):
-        event["event"] = event["event"].partition(message)[0]
-    cause = exc.__cause__ or exc.__context__
-    return {**event, "error_type": type(exc).__name__, "cause_type": type(cause).__name__, "frames": frames_of(exc)}
-
-
-def configure_logging(log_format: str, log_level: str, stream: TextIO | None = None) -> None:
-    """One line an event on standard error: JSON, or coloured text on a terminal. The standard library's logs go the same way."""
-    stream = stream if stream is not None else sys.stderr
-    console = log_format == "console" or (log_format == "auto" and stream.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer(_json)
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        _without_message,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    level = logging.getLevelNamesMapping()[log_level.upper()]
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-        # Loggers are made at import, before settings are known; a cached one would keep the first configuration for ever.
-        cache_logger_on_first_use=False,
-    )
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-            foreign_pre_chain=shared,
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(max(level, logging.INFO))
 
 
 class Progress(Protocol):

@@ -7,13 +7,14 @@ path. It wraps the whole application, so that answers no route gave (404, 405) l
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache
 from typing import Any
 
-import structlog
 from litestar import Request
+from prometheus_client import Histogram
 
-from service import telemetry
-from service.recommend.identifiers import uuid7
+from service import logs, telemetry
+from service.recommend.identifiers import uuid7_text
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -21,7 +22,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_LOG = structlog.get_logger("amity.http")
 _SANE_TOKEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES = ("/health", "/metrics")
@@ -32,11 +32,12 @@ class Exchange:
     """One request and its answer. Handlers add to `fields` what the log line shall say: ids and counts, never texts of people.
     `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything."""
 
-    __slots__ = ("bodiless", "event", "fields", "request_id", "route", "started", "status", "timings")
+    __slots__ = ("bodiless", "event", "fields", "method", "request_id", "route", "started", "status", "timings")
 
-    def __init__(self, request_id: str, bodiless: bool = False) -> None:
+    def __init__(self, request_id: str, method: str) -> None:
         self.request_id = request_id
-        self.bodiless = bodiless
+        self.method = method
+        self.bodiless = method == "HEAD"
         self.started = time.perf_counter()
         self.timings = telemetry.collect_timings()
         self.event = "request answered"
@@ -44,18 +45,22 @@ class Exchange:
         self.status = 0
         self.route = "unmatched"
 
-    def elapsed_s(self) -> float:
-        return time.perf_counter() - self.started
+    def begin(self, message: Message) -> None:
+        """Take note of the answer's status and add our headers to its own."""
+        self.status = message["status"]
+        given = message["headers"]
+        if self.method == "OPTIONS" or self.status == 405:
+            given = map(_with_head, given)
+        message["headers"] = [*given, *self.headers()]
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """X-Request-ID, X-Process-Time in seconds, and Server-Timing with each stage in milliseconds."""
-        elapsed_s = self.elapsed_s()
-        stages = [f"{name};dur={ms:.2f}" for name, ms in self.timings.items()]
-        stages.append(f"total;dur={elapsed_s * 1000:.2f}")
+        elapsed_s = time.perf_counter() - self.started
+        stages = "".join([f"{name};dur={ms:.2f}, " for name, ms in self.timings.items()])
         return [
             (b"x-request-id", self.request_id.encode()),
-            (b"x-process-time", f"{elapsed_s:.6f}".encode()),
-            (b"server-timing", ", ".join(stages).encode()),
+            (b"x-process-time", b"%.6f" % elapsed_s),
+            (b"server-timing", f"{stages}total;dur={elapsed_s * 1000:.2f}".encode()),
         ]
 
 
@@ -78,31 +83,28 @@ class Observed:
             return
         headers = dict(scope["headers"])
         method: str = scope["method"]
-        bodiless = method == "HEAD"
-        exchange = Exchange(_request_id(headers.get(b"x-request-id")), bodiless)
-        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
-        # A copy: the server reads the method in its own scope, and holds a GET without its body for a defect.
-        inner: Scope = {**scope, _KEY: exchange, "method": "GET" if bodiless else method}
+        exchange = Exchange(_request_id(headers.get(b"x-request-id")), method)
+        logs.begin_request(exchange.request_id)
+        if (
+            exchange.bodiless
+        ):  # a copy: the server reads the method in its own scope, and holds a GET without its body for a defect
+            scope = {**scope, "method": "GET"}
+        scope[_KEY] = exchange
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                given = (
-                    map(_with_head, message["headers"]) if method == "OPTIONS" or exchange.status == 405 else message["headers"]
-                )
-                message["headers"] = [*given, *exchange.headers()]
-            elif bodiless and message["type"] == "http.response.body":
+                exchange.begin(message)
+            elif exchange.bodiless and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
 
         try:
             with telemetry.request_span(headers.get(b"traceparent"), self._trace_ratio) as span:
-                await self._inner(inner, receive, send_with_headers)
-                exchange.route = inner.get("path_template") or "unmatched"
-                telemetry.describe_request(span, method, exchange.route, exchange.status)
+                await self._inner(scope, receive, send_with_headers)
+                telemetry.describe_request(span, method, scope.get("path_template") or "unmatched", exchange.status)
         finally:
-            exchange.route = inner.get("path_template") or "unmatched"
-            _finish(exchange, method)
+            exchange.route = scope.get("path_template") or "unmatched"
+            _finish(exchange)
 
 
 def _with_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -118,21 +120,26 @@ def _request_id(given: bytes | None) -> str:
     """The caller's id when it is a sane token, else a new one that sorts by time."""
     if given is not None and _SANE_TOKEN.fullmatch(given):
         return given.decode()
-    return str(uuid7())
+    return uuid7_text()
 
 
-def _finish(exchange: Exchange, method: str) -> None:
+def _finish(exchange: Exchange) -> None:
     """One sample and one log line. The route is its template and the method one of seven, so that labels stay bounded."""
-    elapsed_s = exchange.elapsed_s()
-    known_method = method if method in _METHODS else "other"
-    telemetry.REQUEST_SECONDS.labels(known_method, exchange.route, str(exchange.status)).observe(elapsed_s)
-    # Probes and scrapes come every few seconds for ever and say nothing new, so they are logged at debug.
-    log = _LOG.debug if exchange.route.startswith(_PROBES) else _LOG.info
-    log(
-        exchange.event,
-        method=known_method,
-        route=exchange.route,
-        status=exchange.status,
-        duration_ms=round(elapsed_s * 1000, 2),
+    elapsed_s = time.perf_counter() - exchange.started
+    method = exchange.method if exchange.method in _METHODS else "other"
+    _request_seconds(method, exchange.route, exchange.status).observe(elapsed_s)
+    fields = {
+        "method": method,
+        "route": exchange.route,
+        "status": exchange.status,
+        "duration_ms": round(elapsed_s * 1000, 2),
         **exchange.fields,
-    )
+    }
+    # Probes and scrapes come every few seconds for ever and say nothing new, so they are logged at debug.
+    logs.answered("debug" if exchange.route.startswith(_PROBES) else "info", exchange.event, fields)
+
+
+@cache
+def _request_seconds(method: str, route: str, status: int) -> Histogram:
+    """The metric of one set of labels. Looking it up costs as much as the sample, and there are few."""
+    return telemetry.REQUEST_SECONDS.labels(method, route, str(status))

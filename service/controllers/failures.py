@@ -12,6 +12,7 @@ from service import telemetry
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest
 from service.errors import AmityError, BadInput, Problem, Unauthorized, Unavailable
+from service.logs import frames_of
 
 _LOG = structlog.get_logger("amity.http")
 _ENCODER = msgspec.json.Encoder()
@@ -56,7 +57,7 @@ def on_unexpected(request: AnyRequest, exc: Exception) -> Response[bytes]:
     """A defect: counted, and logged by type and place. Not by message, which may quote what people wrote."""
     kind = type(exc).__name__
     telemetry.UNEXPECTED_ERRORS.labels("request", kind).inc()
-    frames = telemetry.frames_of(exc)
+    frames = frames_of(exc)
     _LOG.error("request failed", error_type=kind, cause_type=type(exc.__cause__).__name__, frames=frames)
     return _reply(request, 500, "Internal error", "This is a defect of the service; it was logged under the request id", {})
 

@@ -1,7 +1,7 @@
 """Pieces of JSON: joined they are the very bytes of the encoder, and what news has overtaken is never kept."""
 
 import tracemalloc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -72,7 +72,7 @@ class Database:
     def __init__(self) -> None:
         self.bios: dict[int, str] = dict.fromkeys(range(1, 200), "old")
         self.reads: list[list[int]] = []
-        self.during = lambda: None
+        self.during: Callable[[], None] = lambda: None
 
     async def read(self, ids: Sequence[int]) -> Mapping[int, Profile]:
         self.reads.append(list(ids))

@@ -1,13 +1,8 @@
-"""Stages, traces and log lines."""
+"""Stages and traces."""
 
-import io
-import json
-import logging
-import re
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -23,19 +18,6 @@ def exporter() -> Iterator[InMemorySpanExporter]:
     provider = telemetry.start_tracing("", SimpleSpanProcessor(exporter))
     yield exporter
     telemetry.stop_tracing(provider)
-
-
-@pytest.fixture
-def logs() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    telemetry.configure_logging("auto", "info", stream)
-    yield stream
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def samples(stage: str, outcome: str) -> float:
@@ -105,42 +87,3 @@ def test_a_dead_collector_delays_the_end_by_no_more_than_its_timeout(caplog: pyt
         assert provider is not None
     telemetry.stop_tracing(provider)  # pytest's own time limit would tell a hang
     assert any("export" in record.message.lower() for record in caplog.records)
-
-
-def test_a_log_line_is_one_json_object_with_the_request(logs: io.StringIO) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r1"):
-        structlog.get_logger("amity.http").info("recommendations generated", viewer_id=7)
-    line = json.loads(logs.getvalue())
-    assert (line["event"], line["viewer_id"], line["request_id"], line["level"]) == ("recommendations generated", 7, "r1", "info")
-    assert line["timestamp"].endswith("Z")
-
-
-def test_the_standard_librarys_logs_take_the_same_form(logs: io.StringIO) -> None:
-    logging.getLogger("uvicorn.error").warning("slow %s", "down")
-    line = json.loads(logs.getvalue())
-    assert (line["event"], line["level"]) == ("slow down", "warning")
-
-
-def fail() -> None:
-    raise KeyError("Alice from Springfield")
-
-
-@pytest.mark.parametrize("message", ["it failed", "it failed: {exc}", "it failed\nexception={exc!r}"])
-def test_an_exception_is_logged_by_its_type_and_its_frames_never_by_its_message(logs: io.StringIO, message: str) -> None:
-    try:
-        fail()
-    except KeyError as exc:
-        logging.getLogger("asyncio").error(message.format(exc=exc), exc_info=True)
-        structlog.get_logger("amity").error(message.format(exc=exc), exc_info=exc)
-    for line in map(json.loads, logs.getvalue().splitlines()):
-        assert line["event"].startswith("it failed")
-        assert (line["error_type"], "exc_info" in line) == ("KeyError", False)
-        assert re.fullmatch(r"test_telemetry\.py:\d+ fail", line["frames"][-1])
-    assert logs.getvalue().count("\n") == 2
-    assert "Alice" not in logs.getvalue()
-
-
-def test_lines_below_the_level_are_left_out(logs: io.StringIO) -> None:
-    structlog.get_logger("amity.http").debug("probe answered")
-    logging.getLogger("urllib3").debug("connecting")
-    assert logs.getvalue() == ""
