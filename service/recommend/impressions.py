@@ -14,13 +14,16 @@ from service.errors import AmityError, DatabaseUnavailable, StageTimeout
 from service.resilience import Deadline, bounded
 from service.telemetry import IMPRESSIONS_DROPPED, IMPRESSIONS_WRITTEN
 
-BATCH = 500
-"""Slates a write: about 1 MB with their features when every slate brings a new pool."""
+BATCH = 4000
+"""Slates a write at most: half a second of 8,000 a second, 5 MB. A write costs 1.5 ms and 8 us a slate here, 13 us a slate in
+PostgreSQL; the event loop gets its turn every 128 slates."""
+FEATURES = 100
+"""Pools' features a write at most, of 30 to 60 kB each."""
 _WRITE_S = 5.0
 
 _log = structlog.get_logger("amity.impressions")
 
-_Entry = tuple[Impression, ServedFeatures | None]
+_Entry = tuple[Impression | None, ServedFeatures | None]
 
 
 class ImpressionStore(Protocol):
@@ -41,12 +44,12 @@ class ImpressionQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def offer(self, impression: Impression, features: ServedFeatures | None) -> None:
-        """Take a slate; never waits."""
-        if len(self._waiting) >= self._capacity:
-            _count_dropped((impression,))
-        else:
+    def offer(self, impression: Impression | None, features: ServedFeatures | None) -> None:
+        """Take a slate, or the features of a pool that was made ahead of those who will see it; never waits."""
+        if len(self._waiting) < self._capacity:
             self._waiting.append((impression, features))
+        else:
+            _count_dropped((impression,))
 
     async def run(self) -> None:
         """Write what waits, again and again, until cancelled."""
@@ -56,9 +59,11 @@ class ImpressionQueue:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Write all that waits now. Raises DatabaseUnavailable, with what was not written still waiting."""
-        while self._waiting:
-            batch = list(islice(self._waiting, BATCH))
+        """Write all that waits now, and not what comes meanwhile: that would be many small writes. Raises DatabaseUnavailable,
+        with what was not written still waiting."""
+        left = len(self._waiting)
+        while left > 0:
+            batch = self._batch(left)
             try:
                 await bounded(self._write(batch), Deadline(_WRITE_S))
             except StageTimeout as exc:
@@ -68,8 +73,19 @@ class ImpressionQueue:
             except AmityError as exc:  # the batch itself is at fault, and would be so each time
                 _log.error("impressions refused", count=len(batch), type=type(exc).__name__)
                 _count_dropped([impression for impression, _ in batch])
+            left -= len(batch)
             for _ in batch:
                 self._waiting.popleft()
+
+    def _batch(self, at_most: int) -> list[_Entry]:
+        """The next that wait, as many as one write takes."""
+        batch, n_features = [], 0
+        for entry in islice(self._waiting, min(at_most, BATCH)):
+            n_features += entry[1] is not None
+            if n_features > FEATURES:
+                break
+            batch.append(entry)
+        return batch
 
     async def close(self, deadline: Deadline) -> None:
         """Write what waits, for the last time; what the database does not take until the deadline is dropped and counted."""
@@ -80,11 +96,13 @@ class ImpressionQueue:
 
     async def _write(self, batch: list[_Entry]) -> None:
         features = [served for _, served in batch if served is not None]
-        written = await self._store.write([impression for impression, _ in batch], features)
+        written = await self._store.write([impression for impression, _ in batch if impression is not None], features)
         IMPRESSIONS_WRITTEN.inc(written)
 
 
-def _count_dropped(impressions: Sequence[Impression]) -> None:
+def _count_dropped(impressions: Sequence[Impression | None]) -> None:
     for impression in impressions:
+        if impression is None:
+            continue
         arm = impression.experiment
         IMPRESSIONS_DROPPED.labels(f"{arm.name}/{arm.arm}" if arm else "none").inc()

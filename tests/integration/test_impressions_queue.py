@@ -1,7 +1,7 @@
 """Impressions written in batches, by a queue that outlasts the database's absences."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ import pytest
 from service.domain import ExperimentArm, Impression, Profile, ServedFeatures, ShownPeople
 from service.errors import AmityError, DatabaseUnavailable
 from service.recommend.identifiers import uuid7
-from service.recommend.impressions import BATCH, ImpressionQueue
+from service.recommend.impressions import BATCH, FEATURES, ImpressionQueue
 from service.repositories.database import Database
 from service.repositories.impressions import Impressions
 from service.repositories.users import Users
@@ -54,6 +54,8 @@ class Store:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.n_features: list[int] = []
+        self.during: Callable[[], None] = lambda: None
         self.failure: AmityError | None = None
         self.written = asyncio.Event()
 
@@ -61,11 +63,13 @@ class Store:
         if self.failure is not None:
             raise self.failure
         self.batches.append(len(impressions))
+        self.n_features.append(len(features))
+        self.during()
         self.written.set()
         return len(impressions)
 
 
-def queue(store: Store, capacity: int = 2000) -> ImpressionQueue:
+def queue(store: Store, capacity: int = 2 * BATCH) -> ImpressionQueue:
     return ImpressionQueue(store, flush_s=0.001, capacity=capacity)
 
 
@@ -96,6 +100,34 @@ async def test_what_waits_is_written_in_batches() -> None:
         waiting.offer(shown(), None)
     await waiting.flush()
     assert (store.batches, len(waiting)) == ([BATCH, 7], 0)
+
+
+async def test_a_write_takes_only_so_many_pools_features() -> None:
+    store = Store()
+    waiting = queue(store)
+    for _ in range(FEATURES + 1):
+        waiting.offer(shown(), features())
+    waiting.offer(shown(), None)
+    await waiting.flush()
+    assert (store.batches, store.n_features) == ([FEATURES, 2], [FEATURES, 1])
+
+
+async def test_what_comes_during_a_write_waits_for_the_next_one() -> None:
+    store = Store()
+    waiting = queue(store)
+    store.during = lambda: waiting.offer(shown(), None)
+    waiting.offer(shown(), None)
+    await waiting.flush()
+    assert (store.batches, len(waiting)) == ([1], 1)
+
+
+async def test_features_of_a_pool_that_nobody_has_seen_yet_are_written() -> None:
+    store, before = Store(), dropped("none")
+    waiting = queue(store, capacity=1)
+    for _ in range(2):
+        waiting.offer(None, features())
+    await waiting.flush()
+    assert (store.batches, store.n_features, dropped("none") - before) == ([0], [1], 0)
 
 
 async def test_the_writer_writes_by_itself() -> None:

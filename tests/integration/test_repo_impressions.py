@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -109,6 +110,50 @@ async def test_a_batch_sent_again_is_not_a_second_one(database: Database, impres
 
     assert sum((await places(database, "impressions")).values()) == 3
     assert sum((await places(database, "served_features")).values()) == 1
+
+
+async def test_columns_of_every_length_come_back_as_they_were(database: Database, impressions: Impressions) -> None:
+    nobody = ShownPeople(candidate_ids=(), scores=(), propensities=(), exploration=(), sources=())
+    many = ShownPeople(
+        candidate_ids=tuple(range(2**63 - 100, 2**63)),
+        scores=(0.125,) * 100,
+        propensities=(1.0,) * 100,
+        exploration=(True,) * 100,
+        sources=(("Ä", "日本"),) * 100,
+    )
+    for people in (nobody, many):
+        await impressions.write([msgspec.structs.replace(shown(1), people=people, experiment=None, bundle_version=None)], [])
+
+    found = await rows(database, "select * from impressions order by cardinality(candidate_ids)")
+    for row, people in zip(found, (nobody, many), strict=True):
+        assert [tuple(row[name]) for name in ("candidate_ids", "scores", "propensities", "exploration")] == [
+            people.candidate_ids, people.scores, people.propensities, people.exploration
+        ]  # fmt: skip
+        assert [tuple(found_by) for found_by in row["sources"]] == list(people.sources)
+        assert (row["experiment"], row["arm"], row["bundle_version"]) == (None, None, None)
+
+
+async def test_features_of_hundreds_of_candidates_come_back_as_they_were(database: Database, impressions: Impressions) -> None:
+    ids = tuple(range(10**12, 10**12 + 500))
+    pool = ServedFeatures(pool_id=uuid4(), computed_at=NOW, names=("a", "ß"), candidate_ids=ids, matrix=bytes(range(256)) * 16)
+    empty = ServedFeatures(pool_id=uuid4(), computed_at=NOW, names=(), candidate_ids=(), matrix=b"")
+    assert await impressions.write([], [pool, empty]) == 0
+
+    found = {row["pool_id"]: row for row in await rows(database, "select * from served_features")}
+    for one in (pool, empty):
+        row = found[one.pool_id]
+        kept = (row["computed_at"], tuple(row["names"]), tuple(row["candidate_ids"]), row["matrix"])
+        assert kept == (one.computed_at, one.names, one.candidate_ids, one.matrix)
+
+
+async def test_a_batch_of_which_some_is_there_adds_the_rest(database: Database, impressions: Impressions) -> None:
+    slates = [shown(1, NOW - timedelta(days=days)) for days in range(4)]
+    pools = [features(slate.pool_id) for slate in slates]
+    await impressions.write(slates[:2], pools[:2])
+    assert await impressions.write(slates, pools) == 4
+
+    assert {row["slate_id"] for row in await rows(database, "select slate_id from impressions")} == {s.slate_id for s in slates}
+    assert await rows(database, "select count(*) as n from served_features") == [{"n": 4}]
 
 
 async def test_slates_of_the_erased_and_their_features_are_left_out(database: Database, impressions: Impressions) -> None:
