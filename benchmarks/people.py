@@ -176,7 +176,7 @@ def _attributes(world: World, first: int, rng: np.random.Generator) -> tuple[dic
     older = np.where(gender == 0, 1.5, -1.5)
     width = rng.gamma(2, 3, (2, n))
     columns["seeks_min_age"] = _sometimes(-np.inf, 0.25, np.maximum(18, age + older - 2 - width[0]).round(), rng)
-    columns["seeks_max_age"] = _sometimes(np.inf, 0.25, np.maximum(20, age + older + 2 + width[1]).round(), rng)
+    columns["seeks_max_age"] = _sometimes(np.inf, 0.25, (age + older + 2 + width[1]).round().clip(20, 120), rng)
     columns["place"] = unit_vectors(latitude, longitude)
     columns["seeks_max_chord"] = squared_chord_of_km(columns["seeks_max_km"])
     return columns, cluster
