@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from benchmarks import churn_work, import_rate, requests
+from benchmarks import churn_work, import_rate, replicas
 from benchmarks.churn_work import Asked, Written
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
@@ -82,8 +82,7 @@ def measure(effort: Effort) -> list[Row]:
         settle(settings, effort.people, Path(home))
         asyncio.run(make_elsewhere(servers.database_url))
         with _on(replica_core):
-            serve = [sys.executable, "-m", "service.cli", "serve"]
-            port = stack.enter_context(requests.process(serve, settings, "/health/ready"))
+            port = stack.enter_context(replicas.replica(settings)).port
         with _on(other_core):
             workers = stack.enter_context(ProcessPoolExecutor(3, multiprocessing.get_context("spawn")))
             for started in [workers.submit(churn_work.ready) for _ in range(3)]:

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 import numpy as np
 
-from benchmarks.load import run
+from benchmarks.load import Pace, drive
 from service.repositories.connections import connect
 
 KINDS = ("like", "pass", "message", "view", "block")
@@ -49,7 +49,7 @@ def ready() -> None:
 
 def capacity(port: int, n_people: int, n_requests: int) -> float:
     """Requests a second, when four connections ask without a pause."""
-    return asyncio.run(run(port, _paths(n_people, n_requests, 0), 4)).per_s
+    return drive(port, _paths(n_people, n_requests, 0), Pace(connections=4, requests=n_requests)).per_s
 
 
 def ask(port: int, per_s: float, seconds: float, n_people: int, seed: int) -> Asked:

@@ -8,13 +8,10 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from benchmarks import churn, import_rate, newcomers, requests, scale, scale_results
+from benchmarks import churn, fleet, hits, import_rate, newcomers, replicas, scale, scale_results
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -35,9 +32,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, EmbeddedServers(Path(home)) as servers:
         rows = imports(servers.database_url, 1_000_000 if full else 200_000)
     with tempfile.TemporaryDirectory() as home, EmbeddedServers(Path(home)) as servers:
-        urls = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
-        rows += quality(urls)
-        rows += requests.measure(urls, n_viewers=1000, n_requests=20_000 if full else 4000)
+        rows += quality(replicas.settings_of(Path(home), servers))
+    rows += pools(full)
     rows += first_likes(FULL_SEEDS if full else SEEDS)
     rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += retrieval(full)
@@ -54,11 +50,11 @@ def imports(database_url: str, size: int) -> list[Row]:
     ]
 
 
-def quality(urls: dict[str, str]) -> list[Row]:
+def quality(settings: dict[str, str]) -> list[Row]:
     """Training on the demo population: how long, and how good on what was held out."""
-    _amity(urls, "migrate")
-    _amity(urls, "demo")
-    report = _amity(urls, "train")
+    for command in ("migrate", "demo"):
+        replicas.amity(settings, command)
+    report = replicas.amity(settings, "train")
     metrics, seconds = report["metrics"], sum(report["seconds"].values())
     return [
         Row("train: time", round(seconds, 1), "s"),
@@ -70,6 +66,17 @@ def quality(urls: dict[str, str]) -> list[Row]:
             LEAST_COLD_GAIN,
         ),
     ]
+
+
+def pools(full: bool) -> list[Row]:
+    """Recommendations out of pools: one replica beside a bare callable, and, where haproxy is there, one to three behind it."""
+    with tempfile.TemporaryDirectory() as home:
+        rows = hits.measure(Path(home), hits.FULL_EFFORT if full else hits.EFFORT)
+    if (reason := fleet.missing()) is not None:
+        print(f"fleet: left out, since {reason}")
+        return rows
+    with tempfile.TemporaryDirectory() as home:
+        return rows + fleet.measure(Path(home), fleet.FULL_EFFORT if full else fleet.EFFORT)
 
 
 def first_likes(seeds: list[int]) -> list[Row]:
@@ -85,13 +92,6 @@ def retrieval(full: bool) -> list[Row]:
     sizes = scale.measure(scale.FULL_SIZES if full else scale.SIZES, scale.FULL_EFFORT if full else scale.EFFORT)
     scale.report(sizes, PLOTS if full else RESULTS.parent)
     return scale_results.rows(sizes)
-
-
-def _amity(urls: dict[str, str], command: str) -> dict[str, Any]:
-    arguments = [sys.executable, "-m", "service.cli", command, "--json"]
-    done = subprocess.run(arguments, env=os.environ | urls, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def _write(rows: list[Row]) -> None:
