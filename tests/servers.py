@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -18,6 +18,7 @@ import asyncpg
 from service.embedded import binaries, identity
 from service.embedded.places import Addresses, Home, addresses
 from service.embedded.postgres import Postgres
+from service.embedded.program import Report
 from service.embedded.valkey import Valkey
 
 T = TypeVar("T")
@@ -77,10 +78,21 @@ async def has_database(database_url: str, name: str) -> bool:
         await connection.close()
 
 
-class _PrivateServer:
+class Server(Protocol):
+    """What a PrivateServer starts and stops."""
+
+    def start(self, report: Report) -> None: ...
+    def wait_ready(self, report: Report) -> None: ...
+    def died(self) -> bool: ...
+    def stop(self) -> None: ...
+    @property
+    def pid(self) -> int: ...
+
+
+class PrivateServer:
     """One server of a test's own. `kill`, `pause` and `resume` are the faults; `start` brings it back as it was."""
 
-    def __init__(self, server: Postgres | Valkey, folder: Path) -> None:
+    def __init__(self, server: Server, folder: Path) -> None:
         self._server = server
         self._folder = folder
 
@@ -125,7 +137,7 @@ class _PrivateServer:
         return self._server.pid
 
 
-class PrivateValkey(_PrivateServer):
+class PrivateValkey(PrivateServer):
     """An empty Valkey; `url` for redis-py, `socket` for a proxy."""
 
     def __init__(self) -> None:
@@ -135,7 +147,7 @@ class PrivateValkey(_PrivateServer):
         self.socket = sockets / "valkey.sock"
 
 
-class PrivatePostgres(_PrivateServer):
+class PrivatePostgres(PrivateServer):
     """A PostgreSQL with the empty database `amity`; `url` for asyncpg, `socket` for a proxy. Takes 0.7 s to make."""
 
     def __init__(self) -> None:

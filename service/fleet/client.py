@@ -9,11 +9,11 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from service.errors import CircuitOpen, RedisUnavailable, StageTimeout
+from service.errors import CircuitOpen, RedisUnavailable
+from service.fleet.batches import Batches
 from service.fleet.links import Link, open_link
-from service.fleet.reads import Reads, Values
 from service.fleet.wire import Command
-from service.resilience import Breaker, Deadline, bounded
+from service.resilience import Breaker, Deadline
 
 NEWS_CHANNEL = "amity:news"
 
@@ -38,34 +38,35 @@ class Fleet:
         self.timeout_s = timeout_s
         self._link = link
         self._breaker = breaker
-        self._reads = Reads(self._fetch)
+        # One batch of reads at a time: those who come meanwhile make the next one bigger, and dearer per batch, not per caller.
+        self._reads: Batches[str, bytes | None] = Batches(self._read, lanes=1)
+        self._commands: Batches[Command, Any] = Batches(self._exchange, lanes=2)
 
     @classmethod
     def open(cls, url: str, timeout_s: float, breaker: Breaker) -> "Fleet":
         """Connects to nothing yet. Raises BadSetting, quoting no secret, for a URL that cannot be used."""
         return cls(open_link(url, timeout_s), timeout_s, breaker)
 
-    async def get(self, keys: Sequence[str], deadline: Deadline) -> Values | None:
-        """The values of the keys in their order, all read at one time; None in the place of an absent one.
-
-        Callers of the same turn of the event loop share one command.
-        """
+    async def get(self, keys: Sequence[str], deadline: Deadline) -> list[bytes | None] | None:
+        """The values of the keys in their order, all read at one time; None in the place of an absent one."""
         if not keys:
             return []
         if self._breaker.state == "open":
             return None
-        return await self._reads.get(keys, min(self.timeout_s, deadline.remaining_s()))
+        return await self._reads.answers(keys, min(self.timeout_s, deadline.remaining_s()))
 
     async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None:
-        """The raw replies of one pipeline, no transaction: b"OK", None for nil, int, list; Refused where Redis refused.
+        """Their raw replies, in order but not alone: b"OK", None for nil, int, list; Refused where Redis refused.
 
-        `what` names it in the log. A command may be sent twice, when the first connection turns out to be gone.
+        `what` names them in the log. They may be sent twice, when the first connection turns out to be gone.
         """
         if not commands:
             return []
-        bound = deadline.at_most(self.timeout_s)
-        replies = await self._attempt(what, lambda: bounded(self._link.exchange(commands), bound))
+        if self._breaker.state == "open":
+            return None
+        replies = await self._commands.answers(commands, min(self.timeout_s, deadline.remaining_s()))
         if replies is None:
+            _log.debug("redis did not answer", command=what)
             return None
         return [Refused(str(reply)) if isinstance(reply, ResponseError) else reply for reply in replies]
 
@@ -92,29 +93,28 @@ class Fleet:
     async def close(self) -> None:
         await self._link.close()
 
-    async def _fetch(self, keys: list[str]) -> Values | None:
-        return await self._attempt("read", lambda: self._within_timeout(keys))
+    async def _read(self, keys: list[str]) -> list[bytes | None] | None:
+        return await self._attempt("read", lambda: self._link.mget(keys))
 
-    async def _within_timeout(self, keys: list[str]) -> Values:
-        """`bounded` costs 25 µs more, and is not needed: callers of Reads wait no longer than they said, whatever this does."""
-        async with asyncio.timeout(self.timeout_s):
-            return await self._link.mget(keys)
+    async def _exchange(self, commands: list[Command]) -> list[Any] | None:
+        return await self._attempt("commands", lambda: self._link.exchange(commands))
 
     async def _attempt(self, what: str, command: Callable[[], Awaitable[T]]) -> T | None:
         """The answer, or None while Redis is away."""
         try:
             with self._breaker.guard(RedisUnavailable):
-                return await _translated(command())
+                return await self._translated(command)
         except CircuitOpen:
             return None
         except RedisUnavailable as exc:
+            _log.warning("redis unavailable", what=what, cause=type(exc.__cause__).__name__)
             await self._link.forget()
-            _log.warning("redis unavailable", command=what, cause=type(exc.__cause__).__name__)
             return None
 
-
-async def _translated(work: Awaitable[T]) -> T:
-    try:
-        return await work
-    except (RedisError, OSError, StageTimeout) as exc:  # TimeoutError is an OSError
-        raise RedisUnavailable from exc
+    async def _translated(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Its time is no hard bound, as `bounded` is for 25 µs: those who wait for a batch go when theirs is over."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await command()
+        except (RedisError, OSError) as exc:  # TimeoutError is an OSError
+            raise RedisUnavailable from exc

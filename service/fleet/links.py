@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.exceptions import RedisError
 
 from service.errors import BadSetting
 from service.fleet.address import Address, parse
-from service.fleet.wire import Command, Wire, messages
+from service.fleet.cluster import ClusterLink
+from service.fleet.wire import Command, Wire, connection_options, messages
 from service.settings import variable
 
 
@@ -37,28 +37,33 @@ class Link(Protocol):
 def open_link(url: str, timeout_s: float) -> Link:
     """Connects to nothing yet. Raises BadSetting, quoting no secret, for a URL that cannot be used."""
     address = parse(url)
-    options = {
-        **address.options,
-        "client_name": "amity",
-        "decode_responses": False,
-        "protocol": 2,
-        # redis-py 8.1 by itself waits 5 s and tries 10 times.
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": timeout_s,
-        # Whoever asks bounds the time: a limit of redis-py's own costs a task for each command.
-        "socket_timeout": None,
-    }
     try:
-        return _link(address, options, timeout_s)
-    except (TypeError, ValueError, RedisError):  # an option that redis-py does not know; its text may quote a value
+        if address.kind == "cluster":
+            return ClusterLink(address, timeout_s)
+        pool = _sentinel_pool(address, timeout_s) if address.kind == "sentinel" else _pool(address, timeout_s)
+        link = SingleLink(pool)
+        link.connection()  # refuses options that it does not know
+    except (TypeError, ValueError, RedisError):  # their texts may quote a value
         raise BadSetting(f"{variable('redis_url')} cannot be used: an option is unknown or wrong") from None
-
-
-def _link(address: Address, options: dict[str, Any], timeout_s: float) -> Link:
-    pool = ConnectionPool(**options)
-    link = SingleLink(pool)
-    link.connection()  # refuses options that it does not know
     return link
+
+
+def _pool(address: Address, timeout_s: float) -> ConnectionPool:
+    return ConnectionPool(**connection_options(address.options, timeout_s))
+
+
+def _sentinel_pool(address: Address, timeout_s: float) -> ConnectionPool:
+    """A pool whose connections ask the Sentinels for the master each time they connect.
+
+    Each Sentinel gets its share of the time: one that swallows everything must not keep us from asking the next.
+    """
+    share_s = timeout_s / len(address.hosts)
+    for_sentinels = {name: value for name, value in address.options.items() if name.startswith("ssl_")} | address.sentinel_options
+    watchers = Sentinel(
+        address.hosts,
+        sentinel_kwargs=connection_options(for_sentinels, share_s) | {"socket_timeout": share_s, "ssl": address.tls},
+    )
+    return SentinelConnectionPool(address.master, watchers, ssl=address.tls, **connection_options(address.options, timeout_s))
 
 
 class SingleLink:
@@ -85,8 +90,10 @@ class SingleLink:
 
     async def close(self) -> None:
         await self._wire.forget()
+        if isinstance(self._pool, SentinelConnectionPool):
+            await self._pool.sentinel_manager.aclose()
 
     def connection(self) -> AbstractConnection:
         """A new one, not connected yet."""
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection: AbstractConnection = self._pool.make_connection()
         return connection

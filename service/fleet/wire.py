@@ -5,16 +5,32 @@ limit. Its connections, which know TLS, passwords and Sentinel, are used here wi
 read in order, a look for 33 keys costs 22 µs instead of 100.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, RedisError, ResponseError
 
 Command = tuple[str | bytes | int | float, ...]
+
+
+def connection_options(given: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    """The URL's options, and ours, which win. redis-py 8.1 by itself waits 5 s and tries 10 times."""
+    return {
+        **given,
+        "client_name": "amity",
+        "decode_responses": False,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": timeout_s,
+        # Whoever asks bounds the time: a limit of redis-py's own costs a task for each command.
+        "socket_timeout": None,
+    }
 
 
 class Wire:
@@ -41,6 +57,8 @@ class Wire:
 
     async def _talk(self, connection: AbstractConnection, packed: bytes, n_replies: int) -> list[Any]:
         async with _closed_on_failure(connection):
+            if not connection.is_connected:
+                await connection.connect()
             await connection.send_packed_command(packed, check_health=False)
             replies = [await _reply(connection) for _ in range(n_replies)]
         self._idle.append(connection)
@@ -56,6 +74,7 @@ class Wire:
 async def messages(connection: AbstractConnection, channels: Sequence[str]) -> AsyncGenerator[bytes, None]:
     """What is published on the channels, for as long as the connection lasts; closes it. Raises RedisError or OSError."""
     async with _closed_on_failure(connection):
+        await connection.connect()
         await connection.send_packed_command(_packed(("SUBSCRIBE", *channels)), check_health=False)
         while True:
             push = await connection.read_response(disable_decoding=True, timeout=inf)

@@ -1,45 +1,49 @@
-"""Reads of many callers in one command: what waits in one turn of the event loop travels together.
+"""What many callers ask in one turn of the event loop travels together.
 
-A look of its own costs a request about 50 µs of CPU, one of 32 that share a command about 4.
+A look of its own costs a request about 50 µs of CPU, one of 32 that share a command about 5. And a few connections are enough:
+with one for each caller, a flushed Redis under load once met 600 at the same time, and answered none within its timeout.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
-Values = list[bytes | None]
-Fetch = Callable[[list[str]], Awaitable[Values | None]]
-"""The values of the keys in their order; None while Redis is away. Bounds its own time and raises nothing."""
+BATCH_ITEMS = 1_000
+"""Beyond this callers go in another batch, so that nobody waits for megabytes of others' pools."""
 
-BATCH_KEYS = 1_000
-"""More keys than this go in another batch, so that nobody waits for megabytes of others' pools."""
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
-class _Caller:
-    __slots__ = ("answer", "ends_s", "keys")
+class _Caller(Generic[Q, A]):
+    __slots__ = ("answer", "ends_s", "items")
 
-    def __init__(self, keys: Sequence[str], answer: "asyncio.Future[Values | None]", ends_s: float) -> None:
-        self.keys = keys
+    def __init__(self, items: Sequence[Q], answer: "asyncio.Future[list[A] | None]", ends_s: float) -> None:
+        self.items = items
         self.answer = answer
         self.ends_s = ends_s
 
 
-class Reads:
+class Batches(Generic[Q, A]):
     """At most `lanes` batches are under way; who comes meanwhile shares the next. Nobody waits beyond their own time, and who
-    gives up takes nobody along."""
+    gives up takes nobody along.
 
-    def __init__(self, fetch: Fetch, lanes: int = 1) -> None:
-        self._fetch = fetch
-        self._waiting: list[_Caller] = []
-        self._asked: set[_Caller] = set()
+    `ask` answers a batch item by item, in order, or None while it cannot. It bounds its own time and raises nothing.
+    """
+
+    def __init__(self, ask: Callable[[list[Q]], Awaitable[list[A] | None]], lanes: int) -> None:
+        self._ask = ask
         self._free_lanes = lanes
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Caller[Q, A]] = []
+        self._asked: set[_Caller[Q, A]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._beginning = False
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def get(self, keys: Sequence[str], seconds: float) -> Values | None:
-        """The values of the keys; None when Redis is away, or `seconds` have passed."""
+    async def answers(self, items: Sequence[Q], seconds: float) -> list[A] | None:
+        """Those to these items; None when there are none, or `seconds` have passed."""
         loop = asyncio.get_running_loop()
-        caller = _Caller(keys, loop.create_future(), loop.time() + seconds)
+        caller: _Caller[Q, A] = _Caller(items, loop.create_future(), loop.time() + seconds)
         self._waiting.append(caller)
         if not self._beginning and self._free_lanes:
             self._beginning = True
@@ -59,32 +63,32 @@ class Reads:
         """One batch after another until nobody waits."""
         try:
             while batch := self._next_batch():
-                values: Values | None = None
+                answers: list[A] | None = None
                 try:
-                    values = await self._fetch([key for caller in batch for key in caller.keys])
+                    answers = await self._ask([item for caller in batch for item in caller.items])
                 finally:
-                    self._hand_out(batch, values)
+                    self._hand_out(batch, answers)
         finally:
             self._free_lanes += 1
 
-    def _next_batch(self) -> list[_Caller]:
+    def _next_batch(self) -> list[_Caller[Q, A]]:
         waiting = [caller for caller in self._waiting if not caller.answer.done()]
-        n_callers, n_keys = 0, 0
+        n_callers, n_items = 0, 0
         for caller in waiting:
-            n_keys += len(caller.keys)
-            if n_callers and n_keys > BATCH_KEYS:
+            n_items += len(caller.items)
+            if n_callers and n_items > BATCH_ITEMS:
                 break
             n_callers += 1
         batch, self._waiting = waiting[:n_callers], waiting[n_callers:]
         self._asked.update(batch)
         return batch
 
-    def _hand_out(self, batch: list[_Caller], values: Values | None) -> None:
+    def _hand_out(self, batch: list[_Caller[Q, A]], answers: list[A] | None) -> None:
         start = 0
         for caller in batch:
-            end = start + len(caller.keys)
+            end = start + len(caller.items)
             if not caller.answer.done():
-                caller.answer.set_result(None if values is None else values[start:end])
+                caller.answer.set_result(None if answers is None else answers[start:end])
             start = end
         self._asked.difference_update(batch)
 
@@ -95,7 +99,7 @@ class Reads:
         self._alarm = loop.call_at(at_s, self._give_up)
 
     def _give_up(self) -> None:
-        """Answer those whose time has passed; whoever is left sets the alarm anew."""
+        """Answer those whose time has passed; the alarm is set anew for whoever is left."""
         self._alarm = None
         loop = asyncio.get_running_loop()
         now_s = loop.time()

@@ -1,0 +1,133 @@
+"""A Cluster: which node has which key is redis-py's business, and so are redirections; what is asked all the time goes straight
+to the nodes, one write for each."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from typing import Any
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AskError, ClusterError, RedisClusterException, RedisError, ResponseError, TryAgainError
+
+from service.fleet.address import Address
+from service.fleet.wire import Command, Wire, connection_options, messages
+
+TOPOLOGY_S = 1.0
+"""Time for one question about the topology. Learning it may take longer than a request waits, and then goes on without it."""
+
+_KEY_AT = {"EVAL": 3}
+_KEYLESS = ("PUBLISH", "PING", "INFO")
+
+
+class ClusterLink:
+    """See Link. One node that is away fails what touches its keys, until another has taken its place."""
+
+    def __init__(self, address: Address, timeout_s: float) -> None:
+        options = connection_options(address.options, timeout_s) | {"socket_timeout": TOPOLOGY_S}
+        nodes = [ClusterNode(host, port) for host, port in address.hosts]
+        self._client = RedisCluster(startup_nodes=nodes, ssl=address.tls, **options)
+        self._hosts = list(address.hosts)
+        self._timeout_s = timeout_s
+        self._wires: dict[str, Wire] = {}
+        self._learning: asyncio.Task[None] | None = None
+        self._is_known = False
+
+    async def mget(self, keys: Sequence[str]) -> list[bytes | None]:
+        """MGET refuses keys of several slots: one for each slot, and one write for each node."""
+        by_slot: dict[int, list[int]] = {}
+        for at, key in enumerate(keys):
+            by_slot.setdefault(self._client.keyslot(key), []).append(at)
+        replies = await self.exchange([("MGET", *(keys[at] for at in places)) for places in by_slot.values()])
+        values: list[bytes | None] = [None] * len(keys)
+        for places, reply in zip(by_slot.values(), replies, strict=True):
+            if isinstance(reply, RedisError):
+                raise reply
+            for at, value in zip(places, reply, strict=True):
+                values[at] = value
+        return values
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        await self._know_nodes()
+        places: dict[str, list[int]] = {}
+        for at, command in enumerate(commands):
+            places.setdefault(self._node_of(command), []).append(at)
+        answered = await asyncio.gather(
+            *(self._wires[name].exchange([commands[at] for at in here]) for name, here in places.items())
+        )
+        replies: list[Any] = [None] * len(commands)
+        for here, some in zip(places.values(), answered, strict=True):
+            for at, reply in zip(here, some, strict=True):
+                moved = isinstance(reply, AskError | TryAgainError)  # a MovedError is an AskError
+                replies[at] = await self._redirected(commands[at]) if moved else reply
+        return replies
+
+    async def messages(self, channels: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """From any node, for all tell each other what is published; from another one after each failure."""
+        await self._know_nodes()
+        async for payload in messages(self._connection(random.choice(self._client.get_nodes())), channels):
+            yield payload
+
+    async def forget(self) -> None:
+        self._is_known = False
+        for wire in self._wires.values():
+            await wire.forget()
+
+    async def close(self) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.wait({self._learning})
+        await self.forget()
+        await self._client.aclose()
+        for nodes in ("nodes_cache", "startup_nodes"):  # the client closes these only if it was asked something itself
+            await self._client.nodes_manager.aclose(nodes)
+
+    async def _know_nodes(self) -> None:
+        """Learn the topology once for all who wait. The learning goes on when who waits gives up, or it might never end."""
+        if self._is_known:
+            return
+        if self._learning is None or self._learning.done():
+            self._learning = asyncio.create_task(self._learn(), name="amity-cluster-topology")
+            self._learning.add_done_callback(_seen)
+        await asyncio.shield(self._learning)
+
+    async def _learn(self) -> None:
+        try:
+            # The hosts of the URL too: those learnt last may all have gone, as when a Cluster of pods has been rolled.
+            await self._client.nodes_manager.initialize(additional_startup_nodes_info=self._hosts)
+        except RedisClusterException as exc:  # no RedisError: it derives from Exception
+            raise ClusterError(str(exc)) from exc
+        nodes = {node.name: node for node in self._client.get_nodes()}
+        for name in self._wires.keys() - nodes.keys():
+            await self._wires.pop(name).forget()
+        for name, node in nodes.items():
+            self._wires.setdefault(name, Wire(partial(self._connection, node)))
+        self._is_known = True
+
+    def _connection(self, node: ClusterNode) -> AbstractConnection:
+        """A new one, not connected yet, like those of the client but for the time limit, which is the asker's business."""
+        return node.connection_class(**connection_options(node.connection_kwargs, self._timeout_s))
+
+    def _node_of(self, command: Command) -> str:
+        if command[0] in _KEYLESS:
+            return str(random.choice(self._client.get_primaries()).name)
+        node = self._client.get_node_from_key(str(command[_KEY_AT.get(str(command[0]), 1)]))
+        if node is None:
+            raise ClusterError("a slot has no node")
+        return str(node.name)
+
+    async def _redirected(self, command: Command) -> Any:
+        """The reply from where the key is by now."""
+        self._is_known = False
+        try:
+            return await self._client.execute_command(*command)
+        except ResponseError as exc:
+            return exc
+        except RedisClusterException as exc:
+            raise ClusterError(str(exc)) from exc
+
+
+def _seen(learning: asyncio.Task[None]) -> None:
+    if not learning.cancelled():
+        learning.exception()  # those who waited have it; marked as seen when all had given up
