@@ -24,7 +24,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     home: Annotated[Path, Meta(description="State of the private servers and, by default, the bundles")] = Path("~/.amity")
     database_url: Annotated[str, Meta(description="PostgreSQL; empty: the private one, where a command allows it")] = ""
     redis_url: Annotated[
-        str, Meta(description="One Redis or Valkey, no cluster; empty: the private one, where a command allows it")
+        str,
+        Meta(
+            description="Redis or Valkey: redis://, rediss:// or unix://; a Cluster redis+cluster://HOST:PORT[,HOST:PORT]; "
+            "Sentinels redis+sentinel://HOST:PORT[,HOST:PORT]/MASTER[/DB]; empty: the private one, where a command allows it"
+        ),
     ] = ""
     artifacts: Annotated[str, Meta(description="Folder or URL of the bundles; empty: `artifacts` under AMITY_HOME")] = ""
     host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
