@@ -76,8 +76,8 @@ def _options(url: str) -> dict[str, Any]:
     for name in _FILES:
         if name in options and not Path(str(options[name])).is_file():
             _refuse(f"{name} names no file")
-    if options.get("connection_class") is None and "path" not in options and not options.get("host"):
-        _refuse("it names no host")
+    if not options.get("host") and not options.get("path"):
+        _refuse("it names no host, or no socket")
     return options
 
 

@@ -52,6 +52,17 @@ class Batches(Generic[Q, A]):
             self._set_alarm(loop, caller.ends_s)
         return await caller.answer
 
+    async def close(self) -> None:
+        """Those who still wait are answered None."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._hand_out([*self._waiting, *self._asked], None)
+        self._waiting.clear()
+
     def _begin(self) -> None:
         self._beginning = False
         self._free_lanes -= 1

@@ -91,6 +91,9 @@ class Fleet:
         return await self.run("ping", [("PING",)], Deadline(self.timeout_s)) is not None
 
     async def close(self) -> None:
+        """Nothing is asked any more; those who still wait get None."""
+        await self._reads.close()
+        await self._commands.close()
         await self._link.close()
 
     async def _read(self, keys: list[str]) -> list[bytes | None] | None:

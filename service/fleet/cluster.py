@@ -3,7 +3,8 @@ to the nodes, one write for each."""
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -66,8 +67,10 @@ class ClusterLink:
     async def messages(self, channels: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """From any node, for all tell each other what is published; from another one after each failure."""
         await self._know_nodes()
-        async for payload in messages(self._connection(random.choice(self._client.get_nodes())), channels):
-            yield payload
+        connection = self._connection(random.choice(self._client.get_nodes()))
+        async with aclosing(messages(connection, channels)) as payloads:
+            async for payload in payloads:
+                yield payload
 
     async def forget(self) -> None:
         self._is_known = False
@@ -93,11 +96,9 @@ class ClusterLink:
         await asyncio.shield(self._learning)
 
     async def _learn(self) -> None:
-        try:
+        with _redis_errors():
             # The hosts of the URL too: those learnt last may all have gone, as when a Cluster of pods has been rolled.
             await self._client.nodes_manager.initialize(additional_startup_nodes_info=self._hosts)
-        except RedisClusterException as exc:  # no RedisError: it derives from Exception
-            raise ClusterError(str(exc)) from exc
         nodes = {node.name: node for node in self._client.get_nodes()}
         for name in self._wires.keys() - nodes.keys():
             await self._wires.pop(name).forget()
@@ -112,7 +113,8 @@ class ClusterLink:
     def _node_of(self, command: Command) -> str:
         if command[0] in _KEYLESS:
             return str(random.choice(self._client.get_primaries()).name)
-        node = self._client.get_node_from_key(str(command[_KEY_AT.get(str(command[0]), 1)]))
+        with _redis_errors():
+            node = self._client.get_node_from_key(str(command[_KEY_AT.get(str(command[0]), 1)]))
         if node is None:
             raise ClusterError("a slot has no node")
         return str(node.name)
@@ -121,11 +123,19 @@ class ClusterLink:
         """The reply from where the key is by now."""
         self._is_known = False
         try:
-            return await self._client.execute_command(*command)
+            with _redis_errors():
+                return await self._client.execute_command(*command)
         except ResponseError as exc:
             return exc
-        except RedisClusterException as exc:
-            raise ClusterError(str(exc)) from exc
+
+
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    """redis-py's errors of topology derive from Exception, all its others from RedisError."""
+    try:
+        yield
+    except RedisClusterException as exc:
+        raise ClusterError(str(exc)) from exc
 
 
 def _seen(learning: asyncio.Task[None]) -> None:
