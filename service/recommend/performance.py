@@ -1,52 +1,33 @@
-"""How fast this replica answers: latency sketches by second, over the last hour."""
+"""How fast this replica answers: counted by second, over the last hour, in sketches that add up to those of a fleet."""
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
 
 import msgspec
 
-WINDOW_S = 3600
-_GROWTH = 1.08
-"""Buckets grow by 8 %, and a bucket answers with its geometric middle: at most 3.9 % off, for any latency."""
-_LOG_GROWTH = math.log(_GROWTH)
-_SMALLEST_MS = 0.001
+from service.fleet.figures import Span
+from service.recommend.ledger import Ledger
+from service.recommend.tallies import LOG_GROWTH, SMALLEST_MS, Row, Sums, Tally, TallySum, Times, TimesSum, encode, times_of
 
 
 class Sketch:
-    """Latencies counted in buckets that grow geometrically. Sketches add up exactly."""
+    """Latencies counted in buckets that grow geometrically."""
 
-    __slots__ = ("buckets", "n", "total_ms")
+    __slots__ = ("buckets", "total_ms")
 
     def __init__(self) -> None:
         self.buckets: dict[int, int] = {}
-        self.n = 0
         self.total_ms = 0.0
 
     def add(self, value_ms: float) -> None:
-        bucket = math.floor(math.log(max(value_ms, _SMALLEST_MS)) / _LOG_GROWTH)
+        bucket = math.floor(math.log(max(value_ms, SMALLEST_MS)) / LOG_GROWTH)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        self.n += 1
         self.total_ms += value_ms
 
-    def merge(self, other: "Sketch") -> None:
-        for bucket, count in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
-        self.n += other.n
-        self.total_ms += other.total_ms
-
-    def average_ms(self) -> float | None:
-        return round(self.total_ms / self.n, 4) if self.n else None
-
-    def quantile_ms(self, share: float) -> float | None:
-        """The smallest latency that at least `share` of the samples do not exceed, within 4 %; None without samples."""
-        wanted = max(1, math.ceil(share * self.n))
-        for bucket in sorted(self.buckets):
-            wanted -= self.buckets[bucket]
-            if wanted <= 0:
-                return round(math.exp((bucket + 0.5) * _LOG_GROWTH), 4)
-        return None
+    def times(self) -> Times:
+        return times_of(self.total_ms, self.buckets)
 
 
 class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +53,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PerformanceReport(Figures, frozen=True, kw_only=True):
+    """`replicas`: how many were asked anything in the window."""
+
+    scope: Literal["fleet", "replica"]
+    replicas: int
     window_s: int
     by_algorithm_version: dict[str, Figures]
     stages: dict[str, StageFigures]
@@ -90,7 +75,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Tally:
-    """Sums over some requests."""
+    """Some requests of one algorithm."""
 
     __slots__ = ("cached", "candidates", "degraded", "errors", "refused", "sketch")
 
@@ -105,31 +90,12 @@ class _Tally:
         self.degraded += seen.degraded
         self.errors += seen.error
 
-    def merge(self, other: "_Tally") -> None:
-        self.sketch.merge(other.sketch)
-        self.candidates += other.candidates
-        self.cached += other.cached
-        self.degraded += other.degraded
-        self.errors += other.errors
-        self.refused += other.refused
-
-    def figures(self) -> dict[str, float | int | None]:
-        n = self.sketch.n
-        return {
-            "avg_generation_time_ms": self.sketch.average_ms(),
-            "p50_generation_time_ms": self.sketch.quantile_ms(0.50),
-            "p95_generation_time_ms": self.sketch.quantile_ms(0.95),
-            "p99_generation_time_ms": self.sketch.quantile_ms(0.99),
-            "avg_candidate_count": round(self.candidates / n, 4) if n else None,
-            "cache_hit_rate": round(self.cached / n, 4) if n else None,
-            "requests": n + self.refused,
-            "errors": self.errors + self.refused,
-            "degraded": self.degraded,
-        }
+    def tally(self) -> Tally:
+        return Tally(self.sketch.times(), self.candidates, self.cached, self.degraded, self.errors, self.refused)
 
 
 class _Second:
-    """What happened within one second."""
+    """What happened within one second, or the part of it since it was last looked at."""
 
     __slots__ = ("algorithms", "at_s", "stages")
 
@@ -138,25 +104,27 @@ class _Second:
         self.algorithms: dict[str, _Tally] = {}
         self.stages: dict[str, Sketch] = {}
 
+    def row(self) -> bytes:
+        """60 µs for a busy second."""
+        algorithms = {name: tally.tally() for name, tally in self.algorithms.items()}
+        return encode(Row(algorithms, {name: sketch.times() for name, sketch in self.stages.items()}))
+
 
 class Performance:
-    """A ring of seconds; a second without requests costs nothing."""
+    """The running second as counters, and all others as rows of a ledger; a second without requests costs nothing.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    The clock is the wall's, so that the seconds of different replicas have the same names; when it is set back, what follows is
+    added to the seconds that were there.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._seconds: deque[_Second] = deque()
+        self._running = _Second(int(clock()))
+        self._ledger = Ledger()
 
     def refuse(self, algorithm_version: str) -> None:
         """Count a request that found no place: an error, but neither fast nor slow."""
         self._now().algorithms.setdefault(algorithm_version, _Tally()).refused += 1
-
-    def _now(self) -> _Second:
-        now_s = int(self._clock())
-        if not self._seconds or self._seconds[-1].at_s != now_s:
-            self._seconds.append(_Second(now_s))
-            while self._seconds[0].at_s <= now_s - WINDOW_S:
-                self._seconds.popleft()
-        return self._seconds[-1]
 
     def observe(self, seen: Observation) -> None:
         second = self._now()
@@ -164,39 +132,78 @@ class Performance:
         for name, elapsed_ms in seen.stages_ms.items():
             second.stages.setdefault(name, Sketch()).add(elapsed_ms)
 
+    def now_s(self) -> int:
+        return int(self._clock())
+
     def report(self, window_s: int) -> PerformanceReport:
         """The last `window_s` seconds, 1 to 3600, the running one included."""
-        since_s = int(self._clock()) - window_s
-        seconds = [second for second in self._seconds if second.at_s > since_s]
-        algorithms: dict[str, _Tally] = {}
-        stages: dict[str, Sketch] = {}
-        for second in seconds:
-            for name, tally in second.algorithms.items():
-                algorithms.setdefault(name, _Tally()).merge(tally)
-            for name, sketch in second.stages.items():
-                stages.setdefault(name, Sketch()).merge(sketch)
-        return PerformanceReport(
-            **_total(algorithms.values()).figures(),  # type: ignore[arg-type]
-            window_s=window_s,
-            by_algorithm_version={
-                name: Figures(**tally.figures())  # type: ignore[arg-type]
-                for name, tally in sorted(algorithms.items())
-            },
-            stages={name: _stage_figures(sketch) for name, sketch in sorted(stages.items())},
-        )
+        sums, rows = Sums(), self.rows(window_s)
+        sums.add(rows)
+        return report_of(sums, window_s, "replica", int(bool(rows)))
+
+    def rows(self, window_s: int) -> list[bytes]:
+        """All that was counted in that window, in at most 120 rows."""
+        self._settle()
+        now_s = self.now_s()
+        return self._ledger.rows(now_s - window_s, now_s)
+
+    def take(self, limit: int) -> list[tuple[Span, bytes]]:
+        """The spans that changed since they were last taken, and the whole of each; the running second is one of them."""
+        self._settle()
+        return self._ledger.take(limit)
+
+    def put_back(self, spans: Collection[Span]) -> None:
+        """These could not be told, and are to be taken again."""
+        self._ledger.put_back(spans)
+
+    def put_all_back(self) -> None:
+        """Nobody has what was taken any more."""
+        self._ledger.put_all_back()
+
+    def _now(self) -> _Second:
+        now_s = int(self._clock())
+        if self._running.at_s != now_s:
+            self._settle()
+        return self._running
+
+    def _settle(self) -> None:
+        """Enter what was counted into the ledger; counting begins anew, perhaps within the same second."""
+        over, self._running = self._running, _Second(self.now_s())
+        if over.algorithms:
+            self._ledger.add(over.at_s, over.row())
 
 
-def _total(tallies: Iterable[_Tally]) -> _Tally:
-    total = _Tally()
-    for tally in tallies:
-        total.merge(tally)
-    return total
+def report_of(sums: Sums, window_s: int, scope: Literal["fleet", "replica"], replicas: int) -> PerformanceReport:
+    """Sums as people read them."""
+    return PerformanceReport(
+        **_figures(sums.total()),
+        scope=scope,
+        replicas=replicas,
+        window_s=window_s,
+        by_algorithm_version={name: Figures(**_figures(one)) for name, one in sorted(sums.algorithms.items())},
+        stages={name: _stage_figures(times) for name, times in sorted(sums.stages.items())},
+    )
 
 
-def _stage_figures(sketch: Sketch) -> StageFigures:
+def _figures(sums: TallySum) -> dict[str, Any]:
+    times, n = sums.times, sums.times.n
+    return {
+        "avg_generation_time_ms": times.average_ms(),
+        "p50_generation_time_ms": times.quantile_ms(0.50),
+        "p95_generation_time_ms": times.quantile_ms(0.95),
+        "p99_generation_time_ms": times.quantile_ms(0.99),
+        "avg_candidate_count": round(sums.candidates / n, 4) if n else None,
+        "cache_hit_rate": round(sums.cached / n, 4) if n else None,
+        "requests": n + sums.refused,
+        "errors": sums.errors + sums.refused,
+        "degraded": sums.degraded,
+    }
+
+
+def _stage_figures(times: TimesSum) -> StageFigures:
     return StageFigures(
-        avg_ms=sketch.average_ms(),
-        p50_ms=sketch.quantile_ms(0.50),
-        p95_ms=sketch.quantile_ms(0.95),
-        p99_ms=sketch.quantile_ms(0.99),
+        avg_ms=times.average_ms(),
+        p50_ms=times.quantile_ms(0.50),
+        p95_ms=times.quantile_ms(0.95),
+        p99_ms=times.quantile_ms(0.99),
     )
