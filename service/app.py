@@ -19,17 +19,19 @@ from service.controllers.shell import shell
 from service.controllers.wire import BoundedHttp
 from service.errors import BadSetting
 from service.features.definitions import FEATURES
+from service.fleet.client import Fleet
+from service.logs import configure_logging
 from service.plugins import load_rankers, load_sources
-from service.recommend.pools import redis_client
 from service.repositories.database import Database
 from service.repositories.migrate import require_current
+from service.resilience import Breaker
 from service.settings import Settings, variable
-from service.logs import configure_logging
 
 HANDLERS = (Recommendations, People, InteractionsController, Algorithms, Health, metrics, schema)
 INJECTED = (
     "orchestrator",
     "performance",
+    "fleet_performance",
     "models",
     "breakers",
     "users",
@@ -61,10 +63,7 @@ async def preflight(settings: Settings) -> None:
     for name in ("database_url", "redis_url"):
         if not getattr(settings, name):
             raise BadSetting(f"{variable(name)} must be set")
-    try:
-        await redis_client(settings.redis_url, settings.redis_timeout_ms / 1000).aclose()
-    except ValueError as exc:  # which quotes no part of the URL
-        raise BadSetting(f"{variable('redis_url')} cannot be used: {exc}") from exc
+    await Fleet.open(settings.redis_url, settings.redis_timeout_ms / 1000, Breaker("redis")).close()
     Store(settings.artifacts_url, settings.cache_path)
     load_rankers(settings, FEATURES)
     load_sources(settings)

@@ -7,29 +7,24 @@ from typing import Any
 
 import structlog
 
+from service.app_recommend import Answering, Shared, injected
 from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
 from service.background import Background
 from service.controllers.operations import Readiness
-from service.controllers.writes import Aftermath
 from service.errors import AmityError
 from service.features.definitions import FEATURES
-from service.plugins import Installed, InstalledRanker, LoadedRanker, instantiate, load_rankers, load_sources
+from service.fleet.client import Fleet
+from service.fleet.figures import FleetFigures
+from service.plugins import Installed, InstalledRanker, LoadedRanker, instantiate, load_rankers
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load
 from service.population.watcher import BundleWatcher
-from service.recommend.computation import Computation
-from service.recommend.identifiers import uuid7
+from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.impressions import ImpressionQueue
 from service.recommend.models import LiveModels
-from service.recommend.orchestrator import Orchestrator, Parts, Policy
-from service.recommend.performance import Performance
-from service.recommend.pools import PoolKey, RedisPools, redis_client
-from service.recommend.profiles import Truth
-from service.recommend.ranking import Ranking
-from service.recommend.retrieval import Retrieval
-from service.recommend.stages import Breakers
+from service.recommend.renewals import WORKERS
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.database import Database
@@ -38,7 +33,7 @@ from service.repositories.interactions import Interactions
 from service.repositories.maintenance import Maintenance
 from service.repositories.matches import Matches
 from service.repositories.users import Users
-from service.resilience import Breaker, Deadline, Limiter, left_behind
+from service.resilience import Breaker, Deadline, left_behind
 from service.settings import Settings
 from service.telemetry import start_tracing, stop_tracing
 from service.threads import ThreadDoor
@@ -75,20 +70,29 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(background.stop)  # also when what follows fails
         origin = _origin(settings, database, door)
         holder, feed = await _population(settings, origin, background)
-        pools = _pools(settings)
-        stack.push_async_callback(pools.close)
-        await _open_connections(settings, origin, pools)
+        fleet = Fleet.open(settings.redis_url, settings.redis_timeout_ms / 1000, Breaker("redis"))
+        stack.push_async_callback(fleet.close)
+        shared, models = Shared.of(settings, fleet, origin, feed), LiveModels(holder)
+        background.keep("news", shared.news.run)
+        await _open_connections(settings, origin, fleet)
         impressions = ImpressionQueue(
             Impressions(database.sessions), settings.impressions_flush_ms / 1000, settings.impressions_queue
         )
         background.keep("impressions", impressions.run)
+        answering = Answering.of(settings, shared, origin, models, impressions)
+        figures = FleetPerformance(answering.performance, FleetFigures(fleet))
+        background.keep("performance", figures.run)
         maintenance = Maintenance(database.sessions, settings.impressions_retention_days, settings.changes_retention_days)
         background.keep("maintenance", lambda: _maintain(maintenance))
         stack.push_async_callback(lambda: impressions.close(Deadline(FLUSH_S)))
-        stack.push_async_callback(background.stop)  # before the last flush, which a running one would disturb
-        yield _injected(settings, origin, holder, feed, pools, impressions) | {
+        stack.push_async_callback(figures.flush)
+        stack.push_async_callback(background.stop)  # before the last flushes, which a running one would disturb
+        for _ in range(WORKERS):
+            background.keep("renewals", answering.renewals.run)
+        yield injected(shared, answering, origin, models, feed) | {
+            "fleet_performance": figures,
             "matches": Matches(database.sessions),
-            "readiness": _readiness(settings, holder, database, pools),
+            "readiness": _readiness(settings, holder, database, fleet),
         }
 
 
@@ -131,63 +135,18 @@ async def _loaded_rankers(door: ThreadDoor, installed: Installed[InstalledRanker
     return rankers
 
 
-def _pools(settings: Settings) -> RedisPools:
-    timeout_s = settings.redis_timeout_ms / 1000
-    return RedisPools(redis_client(settings.redis_url, timeout_s), settings.pool_ttl_s, timeout_s, Breaker("redis"))
-
-
-async def _open_connections(settings: Settings, origin: Origin, pools: RedisPools) -> None:
+async def _open_connections(settings: Settings, origin: Origin, fleet: Fleet) -> None:
     """What the first requests would wait for otherwise: 40 to 90 ms each on a busy machine, out of a deadline of 250."""
     await asyncio.gather(*(origin.users.many([]) for _ in range(settings.database_pool_size)))
-    await pools.read_generations(PoolKey(0, ""), Deadline(FLUSH_S))
+    await fleet.ping()
 
 
-def _injected(
-    settings: Settings, origin: Origin, holder: Holder, feed: ChangeFeed, pools: RedisPools, impressions: ImpressionQueue
-) -> dict[str, Any]:
-    models, breakers, performance = LiveModels(holder), Breakers(), Performance()
-    deadline_s = settings.deadline_ms / 1000
-    sources = load_sources(settings)
-    for problem in sources.problems:
-        _LOG.warning("source left out", source=problem.name, reason=problem.reason)
-    retrieval = Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
-    ranking = Ranking(origin.door, breakers, settings.fallback_ranker, settings.ranking_share)
-    parts = Parts(
-        models=models,
-        truth=Truth(origin.users, origin.interactions, Breaker("database"), settings.database_timeout_ms / 1000),
-        pools=pools,
-        computation=Computation(retrieval, ranking, pools, settings.retrieval_share, uuid7),
-        impressions=impressions,
-        performance=performance,
-        limiter=Limiter(settings.max_in_flight, settings.max_queued, deadline_s),
-        door=origin.door,
-    )
-    policy = Policy(
-        deadline_s=deadline_s,
-        default_ranker=settings.default_ranker,
-        exploration_share=settings.exploration_share,
-    )
-    return {
-        "orchestrator": Orchestrator(parts, policy),
-        "performance": performance,
-        "models": models,
-        "breakers": breakers,
-        "users": origin.users,
-        "interactions": origin.interactions,
-        "aftermath": Aftermath(feed, pools),
-    }
-
-
-def _readiness(settings: Settings, holder: Holder, database: Database, pools: RedisPools) -> Readiness:
+def _readiness(settings: Settings, holder: Holder, database: Database, fleet: Fleet) -> Readiness:
     async def database_answers() -> bool:
         await database.ping()
         return True
 
-    async def redis_answers() -> bool:
-        looked = await pools.read_generations(PoolKey(0, ""), Deadline(settings.redis_timeout_ms / 1000))
-        return looked.generations is not None
-
-    pings: dict[str, Callable[[], Any]] = {"database": database_answers, "redis": redis_answers}
+    pings: dict[str, Callable[[], Any]] = {"database": database_answers, "redis": fleet.ping}
     return Readiness(holder, pings, settings.database_timeout_ms / 1000)
 
 

@@ -1,6 +1,8 @@
 """Fakes of the orchestrator's ports: people in memory, plug-ins that misbehave, clocks that are turned by hand."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,17 +12,28 @@ from numpy.typing import NDArray
 
 from service.domain import Impression, Profile, RecommendationRequest, Relations, ServedFeatures, Status
 from service.errors import DatabaseUnavailable
+from service.fleet import keys
+from service.fleet.tokens import Tokens
+from service.fleet.wire import Command
 from service.plugins import InstalledSource, LoadedRanker
 from service.recommend.computation import Computation
 from service.recommend.eligibility import ineligible_reason
+from service.recommend.first_level import FirstLevel
+from service.recommend.fragments import Fragments
+from service.recommend.held import Slates
+from service.recommend.once import Once
 from service.recommend.orchestrator import Orchestrator, Parts, Policy
 from service.recommend.performance import Performance
-from service.recommend.pools import Pool, PoolKey, PoolRead
-from service.recommend.ports import Asking, Models
-from service.recommend.profiles import Truth
+from service.recommend.pool_store import Pools
+from service.recommend.pools import Lives, Pool, decode
+from service.recommend.ports import Asking, LeaseOffice, Models, Replaced, SharedStore, TokenSource
+from service.recommend.profiles import Faces, Truth
 from service.recommend.ranking import Ranking
+from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
 from service.recommend.stages import Breakers
+from service.recommend.turns import Courses
+from service.recommend.viewers import Viewers
 from service.resilience import Breaker, Deadline, Limiter
 from service.threads import ThreadDoor
 
@@ -159,34 +172,68 @@ class FakeDatabase:
         return self.known_relations
 
 
-class MemoryPools:
-    """A PoolStore in a dictionary; `away` makes it behave as a Redis that is not there."""
+class MemoryRedis:
+    """What replicas share, in a dictionary: a TokenSource, a SharedStore and a LeaseOffice. `away` makes it behave as a Redis
+    that is not there. Nothing lapses but what a test takes away."""
 
     def __init__(self) -> None:
-        self.stored: dict[str, Pool] = {}
-        self.generation: dict[int | None, int] = {}
+        self.values: dict[str, bytes] = {}
         self.away = False
+        self.looks: list[tuple[str, ...]] = []
+        self._numbers = itertools.count(1)
 
-    def generations(self, key: PoolKey) -> tuple[str, str]:
-        return str(self.generation.get(None, 0)), str(self.generation.get(key.viewer_id, 0))
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pools in it, by key."""
+        found = {name: decode(value) for name, value in self.values.items() if ":pool:" in name}
+        return {name: pool for name, pool in found.items() if pool is not None}
 
-    async def read(self, key: PoolKey, deadline: Deadline) -> PoolRead:
+    def lose_pools(self) -> None:
+        for name in self.pools:
+            del self.values[name]
+
+    async def read(
+        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
+    ) -> tuple[Tokens, list[bytes | None]] | None:
+        await asyncio.sleep(0)
+        self.looks.append(tuple(extra_keys))
         if self.away:
-            return PoolRead(None, None)
-        pool = self.stored.get(key.pool)
-        fresh = pool is not None and pool.generations == self.generations(key)
-        return PoolRead(pool if fresh else None, self.generations(key))
+            return None
+        names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)
+        tokens = [self.values.setdefault(name, self._token()).decode() for name in names]
+        return Tokens(*tokens), [self.values.get(name) for name in extra_keys]
 
-    async def read_generations(self, key: PoolKey, deadline: Deadline) -> PoolRead:
-        return PoolRead(None, None if self.away else self.generations(key))
+    async def changed(self, viewer_ids: Collection[int]) -> bool:
+        return self._replace(map(keys.version, viewer_ids))
 
-    async def write(self, key: PoolKey, pool: Pool) -> None:
-        self.stored[key.pool] = pool
+    async def drop_pools(self, viewer_ids: Collection[int] | None) -> bool:
+        return self._replace([keys.GENERATION_OF_ALL] if viewer_ids is None else map(keys.generation, viewer_ids))
 
-    async def invalidate(self, viewer_ids: Sequence[int] | None) -> bool:
-        for viewer_id in [None] if viewer_ids is None else viewer_ids:
-            self.generation[viewer_id] = self.generation.get(viewer_id, 0) + 1
+    def prolonged(self, viewer_id: int) -> list[Command]:
+        return [("EXPIRE", keys.version(viewer_id), 60)]
+
+    async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None:
+        if self.away:
+            return None
+        for command in commands:
+            if command[0] == "SET":
+                self.values[str(command[1])] = command[2]  # type: ignore[assignment]
+        return [b"OK"] * len(commands)
+
+    async def take(self, key: str, owner: str, life_ms: int) -> bool | None:
+        return None if self.away else self.values.setdefault(key, owner.encode()) == owner.encode()
+
+    async def release(self, key: str, owner: str) -> None:
+        if not self.away and self.values.get(key) == owner.encode():
+            del self.values[key]
+
+    def _replace(self, names: Iterable[str]) -> bool:
+        if not self.away:
+            self.values.update({name: self._token() for name in names})
         return not self.away
+
+    def _token(self) -> bytes:
+        return b"%016x" % next(self._numbers)
 
 
 class KeptImpressions:
@@ -194,8 +241,9 @@ class KeptImpressions:
         self.slates: list[Impression] = []
         self.features: list[ServedFeatures] = []
 
-    def offer(self, impression: Impression, features: ServedFeatures | None) -> None:
-        self.slates.append(impression)
+    def offer(self, impression: Impression | None, features: ServedFeatures | None) -> None:
+        if impression is not None:
+            self.slates.append(impression)
         if features is not None:
             self.features.append(features)
 
@@ -244,14 +292,21 @@ def loaded(name: str, ranker: FakeRanker | None, inline: bool = True) -> LoadedR
 
 
 class World:
-    """A whole orchestrator on fakes; each part is an attribute that a test may bend."""
+    """A whole orchestrator on fakes; each part is an attribute that a test may bend, before `build` makes another replica of
+    them. `relate`, `change` and `erase` are writes with their aftermath."""
 
     def __init__(self, people: Iterable[Profile], relations: Relations | None = None, **sources: FakeSource) -> None:
         everyone = list(people)
         self.clock = FakeClock()
         self.database = FakeDatabase(everyone, relations)
         self.memory = FakePopulation(everyone, relations)
-        self.pools = MemoryPools()
+        self.redis = MemoryRedis()
+        self.tokens: TokenSource = self.redis
+        self.store: SharedStore = self.redis
+        self.leases: LeaseOffice = self.redis
+        self.lives = Lives(600, 600)
+        self.replaced: Replaced | None = None
+        self.news_live = True
         self.impressions = KeptImpressions()
         self.performance = Performance(self.clock.monotonic)
         self.sources = sources or {"explore": FakeSource()}
@@ -265,24 +320,55 @@ class World:
 
     @property
     def current(self) -> Models:
-        return Models(self.memory, self.rankers)
+        return Models(self.memory, self.rankers, self.replaced)
 
     def build(self) -> Orchestrator:
+        """A replica; `viewers`, `fragments`, `pools`, `slates`, `computation` and `renewals` are then its own."""
         breakers = Breakers()
         installed = [InstalledSource(name, source, "fakes", "1") for name, source in self.sources.items()]
         retrieval = Retrieval(installed, self.door, breakers, source_k=200, pool_size=500)
         ranking = Ranking(self.door, breakers, fallback="heuristic", share=0.25)
+        self.viewers = Viewers(self.truth, 1 << 20)
+        self.fragments = Fragments(1 << 20, lambda: self.news_live)
+        self.first = FirstLevel(self.fragments, self.viewers)
+        self.pools = Pools(self.store, self.tokens, self.lives, 1 << 20)
+        once = Once(self.leases, self.pools)
+        self.computation = Computation(retrieval, ranking, self.pools, once, retrieval_share=0.6)
+        self.slates = Slates(self.viewers, self.fragments, self.lives, 1 << 20)
+        self.renewals = Renewals(self.computation, self.impressions, self.deadline_s, self.clock.now)
         parts = Parts(
             models=self,
-            truth=self.truth,
-            pools=self.pools,
-            computation=Computation(retrieval, ranking, self.pools, retrieval_share=0.6),
+            tokens=self.tokens,
+            courses=Courses(
+                viewers=self.viewers,
+                faces=Faces(self.truth, self.fragments),
+                pools=self.pools,
+                computation=self.computation,
+                door=self.door,
+                exploration_share=self.exploration_share,
+            ),
+            slates=self.slates,
+            renewals=self.renewals,
             impressions=self.impressions,
             performance=self.performance,
             limiter=self.limiter,
-            door=self.door,
             now=self.clock.now,
         )
-        return Orchestrator(
-            parts, Policy(deadline_s=self.deadline_s, default_ranker="v1", exploration_share=self.exploration_share)
-        )
+        return Orchestrator(parts, Policy(deadline_s=self.deadline_s, default_ranker="v1"))
+
+    async def relate(self, relations: Relations, *people: int) -> None:
+        """Commit what stands between people, the viewer 1 among them, and tell as a write does."""
+        self.database.known_relations = relations
+        await self.redis.changed([1, *people])
+
+    async def change(self, profile: Profile) -> None:
+        """Commit a profile, and tell as a write does."""
+        self.database.people[profile.id] = profile
+        await self.redis.changed([profile.id])
+        self.first.changed([profile.id])
+
+    async def erase(self, person_id: int) -> None:
+        """Erase somebody, and tell as a write and the feed do."""
+        del self.database.people[person_id]
+        await self.redis.changed([person_id])
+        self.first.erased([person_id])

@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from service.artifacts.store import Store
 from service.cli.output import answer, say
 from service.cli.servers import with_servers
 from service.errors import AmityError, OperatorError
 from service.features.definitions import FEATURES
+from service.fleet.client import Fleet
 from service.plugins import instantiate, load_rankers, load_sources
 from service.population import snapshot
-from service.recommend.pools import redis_client
 from service.repositories import migrate
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.repositories.users import Users
+from service.resilience import Breaker, Deadline
 from service.settings import Settings
 
 RANKER_FIELDS = ("name", "version", "distribution", "needs_bundle", "problem")
@@ -112,13 +112,14 @@ async def _check(check: str, look: Callable[[], Awaitable[str]]) -> Finding:
 
 
 async def _redis(settings: Settings) -> str:
-    client = redis_client(settings.redis_url, settings.redis_timeout_ms / 1000)
+    fleet = Fleet.open(settings.redis_url, settings.redis_timeout_ms / 1000, Breaker("redis"))
     try:
-        about = await client.info("server")
-    except RedisError as exc:
-        raise OperatorError(f"cannot be reached ({type(exc).__name__}); answers are computed afresh meanwhile") from exc
+        replies = await fleet.run("doctor", [("INFO", "server")], Deadline(fleet.timeout_s))
     finally:
-        await client.aclose()
+        await fleet.close()
+    if replies is None or not isinstance(replies[0], bytes):
+        raise OperatorError("cannot be reached; answers are computed afresh meanwhile")
+    about = dict(line.split(":", 1) for line in replies[0].decode().splitlines() if ":" in line)
     return f"{about.get('server_name', 'redis')} {about.get('valkey_version', about['redis_version'])}"
 
 

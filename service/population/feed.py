@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -36,6 +36,36 @@ at the feed: a tenth of the time. More wait for the next look."""
 _LONGEST_PAUSE_S = 5.0
 
 
+class Audience(Protocol):
+    """Who holds what the feed may contradict: told on the event loop, of each change that is applied to any population."""
+
+    def changed(self, people: Sequence[int]) -> None:
+        """Profiles, of people new and old."""
+        ...
+
+    def erased(self, people: Sequence[int]) -> None: ...
+
+    def heard(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> None:
+        """Interactions in the order in which they were written; `kinds` are codes."""
+        ...
+
+    def lost(self) -> None:
+        """Anything may have changed."""
+        ...
+
+
+class Nobody:
+    """The audience of a feed that nobody listens to."""
+
+    def changed(self, people: Sequence[int]) -> None: ...
+
+    def erased(self, people: Sequence[int]) -> None: ...
+
+    def heard(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> None: ...
+
+    def lost(self) -> None: ...
+
+
 class ChangeFeed:
     """Keeps `holder.current` up to date. Position and state live in the population, so a swap loses and repeats nothing.
 
@@ -48,11 +78,13 @@ class ChangeFeed:
         holder: PopulationHolder[Any],
         poll_ms: int,
         listeners: Mapping[Literal["bundle", "experiment"], Callable[[], None]] | None = None,
+        audience: Audience | None = None,
     ) -> None:
         self._origin = origin
         self._holder = holder
         self._poll_s = poll_ms / 1000
         self._listeners = dict(listeners or {})
+        self.audience: Audience = audience or Nobody()
         self._nudged = asyncio.Event()
         # The highest change_id that each population has: a lower one that comes later was perhaps overtaken by it.
         self._newest: WeakKeyDictionary[Population, int] = WeakKeyDictionary()
@@ -84,6 +116,7 @@ class ChangeFeed:
         if await self._origin.changes.has_gap(people.position):
             _LOG.warning("gap in the change feed; comparing everyone with the database")
             await reconcile(self._origin, people)
+            self.audience.lost()
             self._newest.pop(people, None)
             self._holder.report()
 
@@ -126,6 +159,7 @@ class ChangeFeed:
     async def _apply_users(self, people: Population, changes: Sequence[Change]) -> None:
         """Read those people as they are now; who is not there any more has been erased since, and goes at once."""
         for some in _chunks(_people_of(changes), PEOPLE_A_READ):
+            self.audience.changed(some)
             found = await self._origin.users.many(some)
             await erase(people, [person_id for person_id in some if person_id not in found])
             await apply_profiles(people, list(found.values()))
@@ -134,6 +168,7 @@ class ChangeFeed:
         """Forget those people, and who is there under such an id now is taken in as somebody new. In one turn, so that nobody
         misses the newcomer in between; what the newcomer did comes later in the feed, for writers hold erasures up."""
         for some in _chunks(_people_of(changes), ERASURES_AT_ONCE):
+            self.audience.erased(some)
             found = await self._origin.users.many(some)
             people.erase(some)
             people.apply_profiles(found.values())
@@ -142,6 +177,7 @@ class ChangeFeed:
 
     async def _apply_interactions(self, people: Population, changes: Sequence[Change]) -> None:
         """In the order in which rows were written. What a change already applied may have overtaken is read from the database."""
+        self.audience.heard(*_joined(changes))
         newest = self._newest[people]
         in_order = sorted(changes, key=lambda change: change.position.change_id)
         late, rest = ([one for one in in_order if (one.position.change_id < newest) is is_late] for is_late in (True, False))

@@ -1,5 +1,6 @@
 """What serves now: one population, and whatever was loaded from the same bundle, swapped as one."""
 
+import time
 from typing import Generic, TypeVar
 
 import structlog
@@ -24,6 +25,8 @@ class PopulationHolder(Generic[C]):
         self._overlay_max = overlay_max
         self._asked_for: str | None = ""
         self._pair = (population, companion)
+        self.replaced: tuple[str | None, float] | None = None
+        """The bundle that served before, and when it ceased to, in monotonic seconds."""
         self.report()
 
     @property
@@ -40,6 +43,7 @@ class PopulationHolder(Generic[C]):
 
     def swap(self, population: Population, companion: C) -> None:
         """Put another bundle's population and companion in the place of both."""
+        self.replaced = (self.current.bundle_version, time.monotonic())
         self._pair = (population, companion)
         self.report()
 

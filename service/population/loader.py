@@ -53,10 +53,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A population and the bundle it is from; None when there is none. The feed has still to be caught up with."""
+    """A population and the bundle it is from; None when there is none. The feed has still to be caught up with. `compared`: with
+    the database whole, past changes that the feed has told nobody of."""
 
     population: Population
     bundle: Bundle | None
+    compared: bool = False
 
 
 async def load(origin: Origin) -> Loaded:
@@ -83,11 +85,12 @@ async def load_bundle(origin: Origin, version: str) -> Loaded:
     except BundleInvalid:
         BUNDLE_LOADS.labels("refused").inc()
         raise
-    if await origin.changes.has_gap(population.position):
+    has_gap = await origin.changes.has_gap(population.position)
+    if has_gap:
         _LOG.warning("bundle older than the change feed", bundle_version=version)
         await reconcile(origin, population)
     BUNDLE_LOADS.labels("loaded").inc()
-    return Loaded(population, bundle)
+    return Loaded(population, bundle, compared=has_gap)
 
 
 async def from_database(origin: Origin) -> Population:

@@ -73,6 +73,8 @@ class BundleWatcher(Generic[C]):
             return False
         await self._feed.catch_up(loaded.population)
         self._holder.swap(loaded.population, companion)
+        if loaded.compared:
+            self._feed.audience.lost()
         _LOG.info("bundle live", bundle_version=live.version, n_people=loaded.population.n_people)
         return True
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Self
 from uuid import UUID
 
 import msgspec
+from prometheus_client import Counter
 
 from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, ShownPeople, Slate
 from service.recommend.performance import Observation
 from service.recommend.pools import Pool
 from service.recommend.ports import Trail
+from service.recommend.ready import Finished, Ready
 from service.recommend.slates import Shown
 from service.telemetry import DEGRADED, RECOMMENDATIONS
 
@@ -68,13 +71,13 @@ def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_
 
 
 def shown_people(shown: Sequence[Shown]) -> ShownPeople:
-    people = [one.person for one in shown]
+    entries = [one.entry for one in shown]
     return ShownPeople(
-        candidate_ids=tuple(person.id for person in people),
-        scores=tuple(person.match_score for person in people),
+        candidate_ids=tuple(entry.fragment.profile.id for entry in entries),
+        scores=tuple(entry.match_score for entry in entries),
         propensities=tuple(one.propensity for one in shown),
-        exploration=tuple(person.slot == "exploration" for person in people),
-        sources=tuple(person.sources for person in people),
+        exploration=tuple(entry.slot == "exploration" for entry in entries),
+        sources=tuple(entry.sources for entry in entries),
     )
 
 
@@ -91,9 +94,32 @@ def observation(answer: Answer, slate: Slate, error: bool, stages_ms: Mapping[st
     )
 
 
+def observation_of_ready(finished: Finished, ready: Ready, stages_ms: Mapping[str, float]) -> Observation:
+    """The same of an answer that was there already."""
+    return Observation(
+        algorithm_version=ready.algorithm_version,
+        generation_ms=ready.generation_time_ms,
+        n_candidates=finished.n_candidates,
+        cached=True,
+        degraded=False,
+        error=False,
+        stages_ms=stages_ms,
+    )
+
+
 def count(slate: Slate) -> None:
     """The counters of an answered request."""
     for bent in slate.degraded:
         DEGRADED.labels(bent.stage, bent.reason).inc()
-    degraded = str(bool(slate.degraded)).lower()
-    RECOMMENDATIONS.labels(slate.algorithm_version, str(slate.cached).lower(), degraded).inc()
+    _recommendations(slate.algorithm_version, slate.cached, bool(slate.degraded)).inc()
+
+
+def count_ready(ready: Ready) -> None:
+    """The same of an answer that was there already."""
+    _recommendations(ready.algorithm_version, True, False).inc()
+
+
+@cache
+def _recommendations(algorithm_version: str, cached: bool, degraded: bool) -> Counter:
+    """One counter: there are few rankers, and looking it up by its labels costs more than counting."""
+    return RECOMMENDATIONS.labels(algorithm_version, str(cached).lower(), str(degraded).lower())

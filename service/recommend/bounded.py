@@ -1,7 +1,7 @@
 """Memory of what was read or made before, bounded in bytes: what was used longest ago goes first."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, KeysView
 from typing import Generic, TypeVar
 
 from service.telemetry import FIRST_LEVEL_BYTES, FIRST_LEVEL_LOOKUPS
@@ -35,8 +35,9 @@ class Bounded(Generic[K, V]):
     def __contains__(self, key: object) -> bool:
         return key in self._entries
 
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._entries)
+    def keys(self) -> KeysView[K]:
+        """What is held now and later: a view, to look into it often."""
+        return self._entries.keys()
 
     def get(self, key: K) -> V | None:
         """The value, used just now; counts nothing, since whether it can be used is for the caller to say."""

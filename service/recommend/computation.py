@@ -1,4 +1,4 @@
-"""A pool made from scratch: steps 4 to 6 of a request, retrieval, features and ranking."""
+"""A pool made from scratch, once for all who want it: steps 4 to 6 of a request, retrieval, features and ranking."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from service.domain import Degradation, ServedFeatures
 from service.recommend.flights import SingleFlight
 from service.recommend.identifiers import uuid7
-from service.recommend.pools import Pool, PoolKey, viewer_digest
-from service.recommend.ports import Asking, Models, PoolStore, Trail
+from service.recommend.once import Once
+from service.recommend.pool_store import Pools
+from service.recommend.pools import Pool, PoolKey, ViewerMarks
+from service.recommend.ports import Asking, Models, Trail
 from service.recommend.ranking import Ranked, Ranking, RankingTask
 from service.recommend.retrieval import Candidates, Retrieval
 from service.recommend.selection import order
@@ -24,34 +26,53 @@ SERVED_FEATURES = 100
 """Candidates whose features are kept for training: the longest slate there is."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Job:
-    """One pool to make. `generations` None: not to be stored. `shared`: whoever else wants the same may have it."""
+    """One pool to make. `generations` None: not to be stored. `shared`: whoever else wants the same may have it, and any but
+    `instead_of` that somebody else has made meanwhile will do."""
 
     asking: Asking
+    marks: ViewerMarks
     models: Models
     algorithm: str
     key: PoolKey
     generations: tuple[str, str] | None
     shared: bool
+    instead_of: UUID | None = None
+
+    def suits(self, pool: Pool) -> bool:
+        """Whether a pool found meanwhile is what was to be made."""
+        made_for = (pool.generations, pool.viewer_digest, pool.bundle_version)
+        wanted = (self.generations, self.marks.digest, self.models.population.bundle_version)
+        return made_for == wanted and pool.pool_id != self.instead_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
+    """A pool and what was bent for it; `features` for whom it was made. `is_new` False: somebody else has made it."""
+
     pool: Pool
-    degraded: tuple[Degradation, ...]
-    features: ServedFeatures | None
+    degraded: tuple[Degradation, ...] = ()
+    features: ServedFeatures | None = None
+    is_new: bool = True
 
 
 class Computation:
     """Makes pools, and stores those that are what they should be."""
 
     def __init__(
-        self, retrieval: Retrieval, ranking: Ranking, pools: PoolStore, retrieval_share: float, new_id: Callable[[], UUID] = uuid7
+        self,
+        retrieval: Retrieval,
+        ranking: Ranking,
+        pools: Pools,
+        once: Once,
+        retrieval_share: float,
+        new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         self._retrieval = retrieval
         self._ranking = ranking
         self._pools = pools
+        self._once = once
         self._share = retrieval_share
         self._new_id = new_id
         self._flights: SingleFlight[Made] = SingleFlight()
@@ -64,13 +85,35 @@ class Computation:
     async def make(self, job: Job, deadline: Deadline, trail: Trail) -> tuple[Pool, ServedFeatures | None]:
         """The pool, and its features for the one caller for whom it was made."""
         if job.shared:
-            digest = viewer_digest(job.asking.viewer, job.asking.relations)
-            made, leads = await self._flights.run((job.key, job.generations, digest), lambda: self._make(job, deadline))
+            flight = (job.key, job.generations, job.marks.digest, job.instead_of)
+            made, leads = await self._flights.run(flight, lambda: self._make_once(job, deadline))
         else:
             made, leads = await self._make(job, deadline), True
-        for bent in made.degraded:
-            trail.bend(bent.stage, bent.reason, bent.fallback)
+        trail.extend(made.degraded)
         return made.pool, made.features if leads else None
+
+    async def renew(self, job: Job, deadline: Deadline) -> Made | None:
+        """The pool made in the place of a stale one; None when another replica is at it, or Redis is away."""
+        async with self._once.lease(job.key) as is_mine:
+            if not is_mine:
+                return None
+            found, _ = await self._pools.stored(job.key, deadline)
+            return Made(found, is_new=False) if found is not None and job.suits(found) else await self._make(job, deadline)
+
+    async def _make_once(self, job: Job, deadline: Deadline) -> Made:
+        """One computation in the fleet. Another replica's is waited for, for a moment; whoever gets the lease may come just
+        after another has stored the pool and given it up."""
+        if job.generations is None:
+            return await self._make(job, deadline)
+        async with self._once.lease(job.key) as is_mine:
+            found = None
+            if is_mine:
+                found, _ = await self._pools.stored(job.key, deadline)
+            elif is_mine is False:
+                found = await self._once.awaited(job.key, job.suits, deadline)
+            if found is not None and job.suits(found):
+                return Made(found, is_new=False)
+            return await self._make(job, deadline)
 
     async def _make(self, job: Job, deadline: Deadline) -> Made:
         trail, pool_id, asking = Trail(), self._new_id(), job.asking
@@ -104,7 +147,8 @@ def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first
         ids=found.ids[best_first].astype("<i8").tobytes(),
         scores=ranked.scores[best_first].astype("<f4").tobytes(),
         found_by=found.found_by[best_first].astype("<u8").tobytes(),
-        viewer_digest=viewer_digest(job.asking.viewer, job.asking.relations),
+        viewer_digest=job.marks.digest,
+        opinions=job.marks.opinions,
         generations=job.generations or ("", ""),
         created_at_s=job.asking.now_s,
         incarnations=b"" if (incarnations == 1).all() else incarnations[best_first].astype("<i4").tobytes(),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from service.plugins import LoadedRanker
 from service.population.holder import PopulationHolder
-from service.recommend.ports import Models
+from service.recommend.ports import Models, Replaced
 
 
 class LiveModels:
@@ -15,4 +15,5 @@ class LiveModels:
 
     @property
     def current(self) -> Models:
-        return Models(*self._holder.pair)
+        replaced = self._holder.replaced
+        return Models(*self._holder.pair, None if replaced is None else Replaced(*replaced))

@@ -1,8 +1,8 @@
 """What the orchestrator needs of the world, as Protocols: it knows no HTTP, no Redis and no SQL, and runs in tests with fakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -17,8 +17,9 @@ from service.domain import (
     Relations,
     ServedFeatures,
 )
+from service.fleet.tokens import Tokens
+from service.fleet.wire import Command
 from service.plugins import LoadedRanker
-from service.recommend.pools import Pool, PoolKey, PoolRead
 from service.resilience import Deadline
 
 
@@ -36,22 +37,39 @@ class RelationStore(Protocol):
     async def relations(self, viewer_id: int, /) -> Relations: ...
 
 
-class PoolStore(Protocol):
-    """Ranked pools that all replicas share. Losing it costs speed and raises nothing."""
+class TokenSource(Protocol):
+    """A viewer's tokens, and what is read together with them. Losing Redis raises nothing."""
 
-    async def read(self, key: PoolKey, deadline: Deadline) -> PoolRead: ...
+    async def read(
+        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
+    ) -> tuple[Tokens, list[bytes | None]] | None: ...
 
-    async def read_generations(self, key: PoolKey, deadline: Deadline) -> PoolRead: ...
+    async def changed(self, viewer_ids: Collection[int]) -> bool: ...
 
-    async def write(self, key: PoolKey, pool: Pool) -> None: ...
+    async def drop_pools(self, viewer_ids: Collection[int] | None) -> bool: ...
 
-    async def invalidate(self, viewer_ids: Sequence[int] | None) -> bool: ...
+    def prolonged(self, viewer_id: int) -> list[Command]: ...
+
+
+class SharedStore(Protocol):
+    """What all replicas write to; None while it is away."""
+
+    async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None: ...
+
+
+class LeaseOffice(Protocol):
+    """Who computes what: one in the fleet."""
+
+    async def take(self, key: str, owner: str, life_ms: int) -> bool | None: ...
+
+    async def release(self, key: str, owner: str) -> None: ...
 
 
 class ImpressionSink(Protocol):
-    """Takes what was shown, at once; writes it later. `features` come with the first slate of a computed pool."""
+    """Takes what was shown, at once; writes it later. `features` come with the first slate of a computed pool, or alone with one
+    that was made before anybody saw it."""
 
-    def offer(self, impression: Impression, features: ServedFeatures | None) -> None: ...
+    def offer(self, impression: Impression | None, features: ServedFeatures | None) -> None: ...
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -118,10 +136,19 @@ class Population(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
-    """What is swapped whole with a bundle: people and the rankers trained on them."""
+    """What is swapped whole with a bundle: people and the rankers trained on them, and what they replaced, if anything."""
 
     population: Population
     rankers: Mapping[str, LoadedRanker]
+    replaced: "Replaced | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The bundle that served before, and when it ceased to, in monotonic seconds."""
+
+    bundle_version: str | None
+    at_s: float
 
 
 class ModelSource(Protocol):
@@ -140,6 +167,11 @@ class NamedSource(Protocol):
     @property
     def source(self) -> CandidateSource: ...
 
+    @property
+    def own(self) -> bool:
+        """Whether it is our own, which does not hang."""
+        ...
+
 
 class Trail:
     """What was bent while answering one request."""
@@ -149,5 +181,8 @@ class Trail:
 
     def bend(self, stage: str, reason: str, fallback: str | None) -> None:
         found = Degradation(stage, reason, fallback)
-        if found not in self.degraded:
-            self.degraded.append(found)
+        self.extend((found,))
+
+    def extend(self, degraded: Iterable[Degradation]) -> None:
+        """What was bent elsewhere, for this request too."""
+        self.degraded.extend(found for found in degraded if found not in self.degraded)

@@ -1,10 +1,13 @@
-"""Viewer, relations and profiles as the database has them now, or, while it is away, as memory knows them."""
+"""Viewer, relations and profiles as the database has them now, or, while it is away, as memory knows them; profiles held where
+news of their changes arrives."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
 from service.domain import Profile, Relations
 from service.errors import CircuitOpen, StageFailed, UnknownUser
+from service.recommend.drops import Drops
+from service.recommend.fragments import Fragment, Fragments
 from service.recommend.ports import Population, RelationStore, Trail, ViewerStore
 from service.recommend.stages import enter
 from service.resilience import Breaker, Deadline, bounded, side_by_side
@@ -68,6 +71,36 @@ class Truth:
 
     async def _within(self, reading: Awaitable[T], deadline: Deadline) -> T:
         return await bounded(reading, deadline.at_most(self._timeout_s, LEAST_S))
+
+
+class Faces:
+    """Profiles of those who are shown, held or read."""
+
+    def __init__(self, truth: Truth, fragments: Fragments) -> None:
+        self._truth = truth
+        self._fragments = fragments
+
+    @property
+    def drops(self) -> Drops:
+        """Tells whether what was made of profiles still shows people as they are."""
+        return self._fragments.drops
+
+    async def many(self, ids: Sequence[int], memory: Population, deadline: Deadline, trail: Trail) -> Mapping[int, Fragment]:
+        """The people of `ids` who exist, in one read at most. What memory knows while the database is away is not held."""
+        from_memory: list[int] = []
+
+        async def read(missing: Sequence[int]) -> Mapping[int, Profile]:
+            own = Trail()
+            found = await self._truth.profiles(missing, memory, deadline, own)
+            if own.degraded:
+                from_memory.extend(missing)
+                trail.extend(own.degraded)
+            return found
+
+        found = await self._fragments.many(ids, read)
+        if from_memory:
+            self._fragments.drop(from_memory)
+        return found
 
 
 def _bend(name: str, exc: StageFailed, trail: Trail) -> None:

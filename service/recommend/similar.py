@@ -1,9 +1,13 @@
 """People like a given person, checked on what the database says now."""
 
+from dataclasses import dataclass
+
 from service.domain import Profile, Relations, SimilarPeople, SimilarPerson, Status
+from service.recommend.pool_store import Pools
 from service.recommend.ports import ModelSource, Trail
-from service.recommend.profiles import Truth
+from service.recommend.profiles import Faces
 from service.recommend.slates import shown_of
+from service.recommend.viewers import Viewers
 from service.resilience import Deadline
 from service.telemetry import stage
 from service.threads import ThreadDoor
@@ -12,30 +16,33 @@ SPARE = 20
 """Found beyond the limit, so that a few who were paused a moment ago leave no gap."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Similar:
     """Serves from memory when the database is away."""
 
-    def __init__(self, models: ModelSource, truth: Truth, door: ThreadDoor) -> None:
-        self._models = models
-        self._truth = truth
-        self._door = door
+    models: ModelSource
+    pools: Pools
+    viewers: Viewers
+    faces: Faces
+    door: ThreadDoor
 
     async def find(self, person_id: int, limit: int, deadline: Deadline, request_id: str) -> SimilarPeople:
         """At most `limit` people, the most alike first; never the person, the inactive, or a blocked pair.
 
         Raises UnknownUser, and StageFailed when the search does not end before the deadline.
         """
-        memory, trail = self._models.current.population, Trail()
-        person, relations = await self._truth.both(person_id, memory, deadline, trail)
+        memory, trail = self.models.current.population, Trail()
+        tokens = await self.pools.tokens(person_id, deadline)
+        viewer = await self.viewers.state(person_id, None if tokens is None else tokens.version, memory, deadline, trail)
         people: list[SimilarPerson] = []
-        if person is not None:
+        if viewer is not None:
             with stage("similar"):
-                asked = (person, relations.blocked, limit + SPARE)
-                found = await self._door.call("similar", memory.similar, *asked, deadline=deadline)
+                asked = (viewer.profile, viewer.relations.blocked, limit + SPARE)
+                found = await self.door.call("similar", memory.similar, *asked, deadline=deadline)
             likeness = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
-            profiles = await self._truth.profiles(list(likeness), memory, deadline, trail)
-            living = (profiles[who] for who in likeness if who in profiles)
-            people = [_shown(one, likeness[one.id]) for one in living if _may_show(one, person_id, relations)][:limit]
+            known = await self.faces.many(list(likeness), memory, deadline, trail)
+            living = (known[who].profile for who in likeness if who in known)
+            people = [_shown(one, likeness[one.id]) for one in living if _may_show(one, person_id, viewer.relations)][:limit]
         return SimilarPeople(
             similar=tuple(people),
             total_count=len(people),

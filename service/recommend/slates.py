@@ -3,48 +3,59 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from amity_rankers.contract import Ids, Mask
 
-from service.domain import Profile, RecommendationRequest, RecommendedPerson, Relations
+from service.domain import Profile, RecommendationRequest, RecommendedPerson
 from service.recommend.eligibility import ineligible_reason, left_out
+from service.recommend.fragments import Entry, Fragment
 from service.recommend.pools import Pool
 from service.recommend.selection import EXPLORING, Place, select
+from service.recommend.viewers import ViewerState
 
-ReadProfiles = Callable[[Sequence[int]], Awaitable[Mapping[int, Profile]]]
+ReadFragments = Callable[[Sequence[int]], Awaitable[Mapping[int, Fragment]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """One position of a slate."""
 
-    person: RecommendedPerson
+    entry: Entry
     propensity: float
+
+    @property
+    def person(self) -> RecommendedPerson:
+        return person_of(*self.entry)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Viewing:
-    """Whose slate it is: the request, with the viewer and the relations that are its newest."""
+    """Whose slate it is: the request, with the newest state of its viewer."""
 
     request: RecommendationRequest
-    viewer: Profile
-    relations: Relations
+    viewer: ViewerState
     now: datetime
 
+    def out(self) -> frozenset[int]:
+        """Everyone whom the viewer's relations or the request keep away."""
+        if self.request.exclude_seen:
+            return self.viewer.out | self.request.exclude_ids if self.request.exclude_ids else self.viewer.out
+        return left_out(self.viewer.relations, self.request)
 
-async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read_profiles: ReadProfiles) -> list[Shown]:
-    """The slate: at most `limit` people of the pool, each eligible by the profile that was just read.
+
+async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read: ReadFragments) -> list[Shown]:
+    """The slate: at most `limit` people of the pool, each eligible by the profile as it is now.
 
     One read of the slate's profiles as a rule. Where somebody drops out, others move up and are read and checked in turn,
     twice as many each time, so that a pool of 500 whom nobody may see any more costs six reads and not 25.
     """
     request = viewing.request
     ids, explorable, reused = pool.id_array(), _explorable(pool), pool.reused()
-    out = left_out(viewing.relations, request)
+    out = viewing.out()
     left = np.array([index for index, who in enumerate(ids.tolist()) if who not in out], np.int64)
-    known: dict[int, Profile] = {}
+    known: dict[int, Fragment] = {}
     ahead = 0
     while True:
         places = select(ids[left], explorable[left], request.limit, exploration_share, pool.pool_id.int & (2**64 - 1))
@@ -52,9 +63,9 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read_prof
         if not unread:
             return _shown(pool, left, places, known)
         unread += [who for who in ids[left[:ahead]].tolist() if who not in known and who not in unread]
-        read = await read_profiles(unread)
-        known.update(read)
-        refused = {who for who in unread if who not in read or _refused(viewing, read[who], reused.get(who, 1))}
+        found = await read(unread)
+        known.update(found)
+        refused = {who for who in unread if who not in found or _refused(viewing, found[who].profile, reused.get(who, 1))}
         if not refused:
             return _shown(pool, left, places, known)
         left = np.array([index for index in left.tolist() if int(ids[index]) not in refused], np.int64)
@@ -63,7 +74,8 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read_prof
 
 def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
     """Whether nobody may see the candidate here, or the id is somebody else's than when it was scored as `incarnation`."""
-    reason = ineligible_reason(viewing.viewer, candidate, viewing.relations, viewing.request, viewing.now)
+    viewer = viewing.viewer
+    reason = ineligible_reason(viewer.profile, candidate, viewer.relations, viewing.request, viewing.now)
     return reason is not None or candidate.incarnation != incarnation
 
 
@@ -72,26 +84,24 @@ def _explorable(pool: Pool) -> Mask:
     return np.asarray((pool.found_by_array() & np.uint64(bits)) != 0)
 
 
-def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Profile]) -> list[Shown]:
+def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Fragment]) -> list[Shown]:
     ids, scores, found_by = pool.id_array(), pool.score_array(), pool.found_by_array()
     shown = []
     for place in places:
         index = int(left[place.index])
         bits = int(found_by[index])
         sources = tuple(name for i, name in enumerate(pool.source_names) if bits >> i & 1)
-        person = person_of(known[int(ids[index])], float(scores[index]), place, sources)
-        shown.append(Shown(person, place.propensity))
+        # Scores keep four digits: more would be noise.
+        entry = Entry(known[int(ids[index])], round(float(scores[index]), 4), place.slot, sources)
+        shown.append(Shown(entry, place.propensity))
     return shown
 
 
-def person_of(profile: Profile, score: float, place: Place, sources: tuple[str, ...]) -> RecommendedPerson:
-    """One person as the interface shows them. Scores keep four digits: more would be noise."""
-    return RecommendedPerson(
-        **shown_of(profile),
-        match_score=round(score, 4),
-        slot=place.slot,
-        sources=sources,
-    )
+def person_of(
+    fragment: Fragment, match_score: float, slot: Literal["ranked", "exploration"], sources: tuple[str, ...]
+) -> RecommendedPerson:
+    """One person as the interface shows them."""
+    return RecommendedPerson(**shown_of(fragment.profile), match_score=match_score, slot=slot, sources=sources)
 
 
 def shown_of(profile: Profile) -> dict[str, Any]:

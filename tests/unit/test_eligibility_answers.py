@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from service.domain import Filters, Profile, RecommendationRequest, Relations, Status
 from service.recommend.eligibility import ineligible_reason
+from service.recommend.fragments import Fragment, fragment_of
 from service.recommend.pools import Pool
 from service.recommend.slates import Shown, Viewing, fill
+from service.recommend.viewers import ViewerState
 from tests.fakes import NOW, FakeSource, World, person
 
 GENDERS = [None, "a", "b"]
@@ -45,14 +47,15 @@ def pool_of(ids: Sequence[int]) -> Pool:
         scores=np.linspace(1, 0, n, dtype="<f4").tobytes(),
         found_by=np.ones(n, "<u8").tobytes(),
         viewer_digest=0,
+        opinions=0,
         generations=("", ""),
         created_at_s=0.0,
     )
 
 
 def shown_from(pool: Pool, viewing: Viewing, people: dict[int, Profile], share: float) -> list[Shown]:
-    async def read(ids: Sequence[int]) -> dict[int, Profile]:
-        return {one: people[one] for one in ids if one in people}
+    async def read(ids: Sequence[int]) -> dict[int, Fragment]:
+        return {one: fragment_of(people[one]) for one in ids if one in people}
 
     return asyncio.run(fill(pool, viewing, share, read))
 
@@ -65,7 +68,7 @@ def test_from_a_stale_pool_exactly_the_eligible_who_still_exist_are_shown(
 ) -> None:  # fmt: skip
     viewer, now = people[0], {one.id: one for one in people if one.id not in erased}
     request = RecommendationRequest(viewer_id=1, limit=limit, filters=filters, exclude_ids=excluded, exclude_seen=exclude_seen)
-    shown = shown_from(pool_of(range(30, 0, -1)), Viewing(request, viewer, relations, NOW), now, share)
+    shown = shown_from(pool_of(range(30, 0, -1)), Viewing(request, ViewerState.of(viewer, relations), NOW), now, share)
     fine = {one for one in now if ineligible_reason(viewer, now[one], relations, request, NOW) is None}
     ids = [one.person.id for one in shown]
     assert set(ids) <= fine
@@ -104,11 +107,11 @@ async def test_ids_that_a_source_invents_do_not_leak() -> None:
 def test_a_slate_from_which_nobody_drops_out_is_one_read_of_its_people() -> None:
     reads: list[int] = []
 
-    async def read(ids: Sequence[int]) -> dict[int, Profile]:
+    async def read(ids: Sequence[int]) -> dict[int, Fragment]:
         reads.append(len(ids))
-        return {one: person(one) for one in ids}
+        return {one: fragment_of(person(one)) for one in ids}
 
-    viewing = Viewing(RecommendationRequest(viewer_id=1000, limit=20), person(1000), Relations(), NOW)
+    viewing = Viewing(RecommendationRequest(viewer_id=1000, limit=20), ViewerState.of(person(1000), Relations()), NOW)
     assert len(asyncio.run(fill(pool_of(range(1, 501)), viewing, 0.1, read))) == 20
     assert reads == [20]
 
@@ -116,12 +119,12 @@ def test_a_slate_from_which_nobody_drops_out_is_one_read_of_its_people() -> None
 def test_a_pool_nobody_of_which_may_be_shown_costs_few_reads() -> None:
     reads = 0
 
-    async def read(ids: Sequence[int]) -> dict[int, Profile]:
+    async def read(ids: Sequence[int]) -> dict[int, Fragment]:
         nonlocal reads
         reads += 1
         return {}
 
     request = RecommendationRequest(viewer_id=1000, limit=20)
-    viewing = Viewing(request, person(1000), Relations(), NOW)
+    viewing = Viewing(request, ViewerState.of(person(1000), Relations()), NOW)
     assert asyncio.run(fill(pool_of(range(1, 501)), viewing, 0.1, read)) == []
     assert reads <= 7

@@ -64,7 +64,7 @@ async def test_without_use_cache_a_pool_is_computed_and_stored() -> None:
     await world.orchestrator.recommend(ask())
     afresh = await world.orchestrator.recommend(ask(use_cache=False))
     assert (afresh.cached, world.sources["explore"].asked) == (False, 2)
-    world.pools.stored.clear()
+    world.redis.lose_pools()
     await world.orchestrator.recommend(ask(use_cache=False))
     assert (await world.orchestrator.recommend(ask())).cached
 
@@ -79,7 +79,7 @@ async def test_other_filters_are_another_pool() -> None:
 async def test_a_block_takes_effect_on_a_cached_pool_at_once() -> None:
     world = crowd()
     before = await world.orchestrator.recommend(ask(limit=3))
-    world.database.known_relations = Relations(blocked=frozenset({40}))
+    await world.relate(Relations(blocked=frozenset({40})), 40)
     after = await world.orchestrator.recommend(ask(limit=3))
     assert ids(before) == [40, 39, 38]
     assert (after.cached, ids(after)) == (True, [39, 38, 37])
@@ -88,7 +88,7 @@ async def test_a_block_takes_effect_on_a_cached_pool_at_once() -> None:
 async def test_a_person_paused_since_the_pool_was_made_is_replaced_by_the_next() -> None:
     world = crowd()
     await world.orchestrator.recommend(ask(limit=3))
-    world.database.people[39] = person(39, status=Status.PAUSED)
+    await world.change(person(39, status=Status.PAUSED))
     after = await world.orchestrator.recommend(ask(limit=3))
     assert (after.cached, ids(after)) == (True, [40, 38, 37])
 
@@ -96,14 +96,14 @@ async def test_a_person_paused_since_the_pool_was_made_is_replaced_by_the_next()
 async def test_an_erased_person_is_shown_by_no_pool() -> None:
     world = crowd()
     await world.orchestrator.recommend(ask(limit=3))
-    del world.database.people[40]
+    await world.erase(40)
     assert 40 not in ids(await world.orchestrator.recommend(ask(limit=3)))
 
 
 async def test_somebody_new_under_a_reused_id_does_not_inherit_the_score() -> None:
     world = crowd()
     await world.orchestrator.recommend(ask(limit=3))
-    world.database.people[40] = person(40, name="Somebody New", incarnation=2)
+    await world.change(person(40, name="Somebody New", incarnation=2))
     after = await world.orchestrator.recommend(ask(limit=3))
     assert (after.cached, ids(after)) == (True, [39, 38, 37])
 
@@ -112,14 +112,14 @@ async def test_who_was_scored_under_a_reused_id_is_shown_until_it_is_used_again(
     world = World([*(person(one) for one in range(1, 40)), person(40, incarnation=3)])
     await world.orchestrator.recommend(ask(limit=3))
     assert ids(await world.orchestrator.recommend(ask(limit=3))) == [40, 39, 38]
-    world.database.people[40] = person(40, incarnation=4)
+    await world.change(person(40, incarnation=4))
     assert ids(await world.orchestrator.recommend(ask(limit=3))) == [39, 38, 37]
 
 
 async def test_a_slate_that_nobody_sees_leaves_neither_impression_nor_pool() -> None:
     world = crowd()
     unseen = await world.orchestrator.recommend(ask(recorded=False))
-    assert (unseen.total_count, world.impressions.slates, world.pools.stored) == (20, [], {})
+    assert (unseen.total_count, world.impressions.slates, world.redis.pools) == (20, [], {})
     await world.orchestrator.recommend(ask())
     assert (len(world.impressions.slates), len(world.impressions.features)) == (1, 1)
 
@@ -140,7 +140,7 @@ async def test_a_short_slate_counts_who_is_eligible_once(monkeypatch: pytest.Mon
 async def test_a_changed_bio_shows_at_once() -> None:
     world = crowd()
     await world.orchestrator.recommend(ask(limit=1))
-    world.database.people[40] = person(40, bio="new")
+    await world.change(person(40, bio="new"))
     assert (await world.orchestrator.recommend(ask(limit=1))).recommendations[0].bio == "new"
 
 
@@ -148,17 +148,17 @@ async def test_a_block_committed_while_the_pool_was_computed_is_heeded() -> None
     world = crowd()
 
     def find_while_blocked(people: Any, query: Any) -> Any:
-        world.database.known_relations = Relations(blocked=frozenset({40}))
+        asyncio.run(world.relate(Relations(blocked=frozenset({40})), 40))
         return people.search("mutual", None, query.k)
 
     world.sources["explore"] = FakeSource(find_while_blocked)
     assert 40 not in ids(await world.build().recommend(ask()))
 
 
-async def test_a_newcomers_like_moves_the_pool_even_when_redis_missed_the_news() -> None:
+async def test_a_newcomers_like_moves_the_pool() -> None:
     world = crowd()
     await world.orchestrator.recommend(ask())
-    world.database.known_relations = Relations(liked=frozenset({7}))
+    await world.relate(Relations(liked=frozenset({7})), 7)
     after = await world.orchestrator.recommend(ask())
     assert not after.cached
 
@@ -166,7 +166,7 @@ async def test_a_newcomers_like_moves_the_pool_even_when_redis_missed_the_news()
 async def test_a_like_of_somebody_with_a_long_history_leaves_the_pool() -> None:
     world = crowd(relations=Relations(liked=frozenset(range(2, 12))))
     await world.orchestrator.recommend(ask(limit=5))
-    world.database.known_relations = Relations(liked=frozenset(range(2, 13)))
+    await world.relate(Relations(liked=frozenset(range(2, 13))), 12)
     after = await world.orchestrator.recommend(ask(limit=5))
     assert after.cached
     assert 12 not in ids(after)
@@ -175,7 +175,7 @@ async def test_a_like_of_somebody_with_a_long_history_leaves_the_pool() -> None:
 async def test_a_changed_preference_of_the_viewer_makes_the_pool_stale() -> None:
     world = crowd()
     await world.orchestrator.recommend(ask())
-    world.database.people[1] = person(1, seeks_min_age=31)
+    await world.change(person(1, seeks_min_age=31))
     after = await world.orchestrator.recommend(ask())
     assert (after.cached, ids(after)) == (False, [])
 
@@ -193,7 +193,7 @@ async def test_refresh_drops_the_pools_of_one_viewer_or_of_all() -> None:
 
 async def test_refresh_says_so_when_redis_did_not_take_it() -> None:
     world = crowd()
-    world.pools.away = True
+    world.redis.away = True
     with pytest.raises(Unavailable):
         await world.orchestrator.refresh([1])
 
@@ -204,7 +204,8 @@ async def test_a_pool_of_which_too_few_are_left_is_computed_again() -> None:
     orchestrator = world.build()
     await orchestrator.recommend(ask(limit=10))
     seen = Relations(passed=frozenset(range(26, 46)))
-    world.database.known_relations = world.memory.known_relations = seen
+    world.memory.known_relations = seen
+    await world.relate(seen)
     few = await orchestrator.recommend(ask(limit=5))
     many = await orchestrator.recommend(ask(limit=10))
     assert (few.cached, many.cached, many.total_count) == (True, False, 10)
@@ -272,7 +273,7 @@ async def test_what_was_computed_without_the_database_is_not_stored() -> None:
     world = crowd()
     world.database.down = True
     await world.orchestrator.recommend(ask())
-    assert not world.pools.stored
+    assert not world.redis.pools
 
 
 async def test_a_viewer_whom_neither_database_nor_memory_knows_gets_an_empty_list_with_a_message() -> None:
@@ -292,7 +293,7 @@ async def test_a_database_that_keeps_failing_is_not_asked_each_time() -> None:
 
 async def test_without_redis_each_request_is_computed_and_nothing_is_degraded() -> None:
     world = crowd()
-    world.pools.away = True
+    world.redis.away = True
     slates = [await world.orchestrator.recommend(ask(limit=3)) for _ in range(2)]
     assert [(slate.cached, slate.degraded, slate.total_count) for slate in slates] == [(False, (), 3)] * 2
 
@@ -303,7 +304,7 @@ async def test_a_failing_ranker_is_replaced_by_the_heuristic_and_the_pool_is_not
     slate = await world.orchestrator.recommend(ask())
     assert slate.algorithm_version == "heuristic"
     assert slate.degraded == (Degradation("ranking", "nan", "heuristic"),)
-    assert not world.pools.stored
+    assert not world.redis.pools
 
 
 async def test_a_failed_source_is_named_and_the_others_serve() -> None:

@@ -25,6 +25,7 @@ def some_pool(n: int = 3, **changes: Any) -> Pool:
         "scores": np.linspace(1, 0, n, dtype="<f4").tobytes(),
         "found_by": np.full(n, 3, "<u8").tobytes(),
         "viewer_digest": 5,
+        "opinions": 6,
         "generations": ("", "x"),
         "created_at_s": 1.5,
     }

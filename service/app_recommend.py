@@ -1,0 +1,137 @@
+"""The parts that answer requests, and what they share with other replicas: built in the order in which they need one another."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from service.controllers.writes import Aftermath
+from service.fleet.client import Fleet
+from service.fleet.leases import Leases
+from service.fleet.news import News
+from service.fleet.tokens import ViewerTokens
+from service.plugins import load_sources
+from service.population.feed import ChangeFeed
+from service.population.loader import Origin
+from service.recommend.computation import Computation
+from service.recommend.first_level import FirstLevel
+from service.recommend.fragments import Fragments
+from service.recommend.held import Slates
+from service.recommend.identifiers import uuid7
+from service.recommend.impressions import ImpressionQueue
+from service.recommend.once import Once
+from service.recommend.orchestrator import Orchestrator, Parts, Policy, now_utc
+from service.recommend.performance import Performance
+from service.recommend.pool_store import Pools
+from service.recommend.pools import Lives
+from service.recommend.ports import ModelSource
+from service.recommend.profiles import Faces, Truth
+from service.recommend.ranking import Ranking
+from service.recommend.renewals import Renewals
+from service.recommend.retrieval import Retrieval
+from service.recommend.stages import Breakers
+from service.recommend.turns import Courses
+from service.recommend.viewers import Viewers
+from service.resilience import Breaker, Limiter
+from service.settings import Settings
+
+_LOG = structlog.get_logger("amity.app")
+
+FRAGMENTS, VIEWERS, SLATES, POOLS = 2 / 8, 2 / 8, 3 / 8, 1 / 8
+"""Shares of the memory for what is held. Slates are what a hit is served from; a pool is needed only for another limit, or when
+something has changed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Shared:
+    """What replicas share, and what rests on it."""
+
+    fleet: Fleet
+    tokens: ViewerTokens
+    lives: Lives
+    truth: Truth
+    fragments: Fragments
+    viewers: Viewers
+    news: News
+
+    @classmethod
+    def of(cls, settings: Settings, fleet: Fleet, origin: Origin, feed: ChangeFeed) -> "Shared":
+        """Connects to nothing. The feed tells of its changes from now on."""
+        lives = Lives(settings.pool_ttl_s, settings.pool_stale_s)
+        n_bytes = settings.first_level_mb << 20
+        truth = Truth(origin.users, origin.interactions, Breaker("database"), settings.database_timeout_ms / 1000)
+        fragments = Fragments(int(FRAGMENTS * n_bytes), lambda: news.is_live)
+        viewers = Viewers(truth, int(VIEWERS * n_bytes))
+        first = FirstLevel(fragments, viewers)
+        news = News(fleet, (first.changed, lambda _: feed.nudge()), first.lost)
+        feed.audience = first
+        return cls(
+            fleet=fleet,
+            tokens=ViewerTokens(fleet, lives.token_s),
+            lives=lives,
+            truth=truth,
+            fragments=fragments,
+            viewers=viewers,
+            news=news,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Answering:
+    """What answers requests; `renewals` are to be kept running."""
+
+    orchestrator: Orchestrator
+    renewals: Renewals
+    breakers: Breakers
+    performance: Performance
+
+    @classmethod
+    def of(
+        cls, settings: Settings, shared: Shared, origin: Origin, models: ModelSource, impressions: ImpressionQueue
+    ) -> "Answering":
+        breakers, performance, n_bytes = Breakers(), Performance(), settings.first_level_mb << 20
+        pools = Pools(shared.fleet, shared.tokens, shared.lives, int(POOLS * n_bytes))
+        sources = load_sources(settings)
+        for problem in sources.problems:
+            _LOG.warning("source left out", source=problem.name, reason=problem.reason)
+        retrieval = Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
+        ranking = Ranking(origin.door, breakers, settings.fallback_ranker, settings.ranking_share)
+        once = Once(Leases(shared.fleet), pools)
+        computation = Computation(retrieval, ranking, pools, once, settings.retrieval_share, uuid7)
+        deadline_s = settings.deadline_ms / 1000
+        parts = Parts(
+            models=models,
+            tokens=shared.tokens,
+            courses=Courses(
+                viewers=shared.viewers,
+                faces=Faces(shared.truth, shared.fragments),
+                pools=pools,
+                computation=computation,
+                door=origin.door,
+                exploration_share=settings.exploration_share,
+            ),
+            slates=Slates(shared.viewers, shared.fragments, shared.lives, int(SLATES * n_bytes)),
+            renewals=Renewals(computation, impressions, deadline_s, now_utc),
+            impressions=impressions,
+            performance=performance,
+            limiter=Limiter(settings.max_in_flight, settings.max_queued, deadline_s),
+        )
+        orchestrator = Orchestrator(parts, Policy(deadline_s=deadline_s, default_ranker=settings.default_ranker))
+        return cls(orchestrator=orchestrator, renewals=parts.renewals, breakers=breakers, performance=performance)
+
+
+def aftermath(shared: Shared, feed: ChangeFeed) -> Aftermath:
+    return Aftermath(feed, shared.tokens, shared.news, shared.viewers)
+
+
+def injected(shared: Shared, answering: Answering, origin: Origin, models: ModelSource, feed: ChangeFeed) -> dict[str, Any]:
+    """What handlers get, by name."""
+    return {
+        "orchestrator": answering.orchestrator,
+        "performance": answering.performance,
+        "models": models,
+        "breakers": answering.breakers,
+        "users": origin.users,
+        "interactions": origin.interactions,
+        "aftermath": aftermath(shared, feed),
+    }

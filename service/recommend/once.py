@@ -1,0 +1,58 @@
+"""One computation of a pool in the fleet, and nobody waits long for another's."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from service.recommend.pool_store import Pools
+from service.recommend.pools import Pool, PoolKey
+from service.recommend.ports import LeaseOffice
+from service.resilience import Clock, Deadline
+
+LEASE_MS = 1000
+"""A computation takes 5 to 250 ms; of one whose replica has died, others wait WAIT_S each for no longer than this."""
+WAIT_S = 0.05
+_LOOK_EVERY_S = 0.005
+
+
+class Once:
+    """Leases of pools that are being made, and the waiting for those of others."""
+
+    def __init__(
+        self,
+        leases: LeaseOffice,
+        pools: Pools,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._leases = leases
+        self._pools = pools
+        self._clock = clock
+        self._sleep = sleep
+
+    @asynccontextmanager
+    async def lease(self, key: PoolKey) -> AsyncIterator[bool | None]:
+        """Whether this replica is the one that makes the pool; None while Redis is away. Given up at the end, also of one that
+        failed or was not stored."""
+        owner = secrets.token_hex(8)
+        is_mine = await self._leases.take(key.lease, owner, LEASE_MS)
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                await self._leases.release(key.lease, owner)
+
+    async def awaited(self, key: PoolKey, suits: Callable[[Pool], bool], deadline: Deadline) -> Pool | None:
+        """The pool that somebody else is making; None when it does not come within WAIT_S, or the lease was given up without
+        it."""
+        waiting = deadline.at_most(WAIT_S)
+        while waiting.remaining_s() > 0:
+            pool, is_leased = await self._pools.stored(key, waiting)
+            if pool is not None and suits(pool):
+                return pool
+            if not is_leased:
+                return None
+            await self._sleep(min(_LOOK_EVERY_S, waiting.remaining_s()))
+        return None

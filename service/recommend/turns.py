@@ -1,0 +1,157 @@
+"""What one request goes through with a pool: shown, found too short, made anew. The story itself is the orchestrator's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from service.domain import ExperimentArm, RecommendationRequest, ServedFeatures
+from service.fleet.tokens import Tokens
+from service.recommend.computation import Computation, Job
+from service.recommend.fragments import Fragment
+from service.recommend.messages import Count
+from service.recommend.pool_store import Look, Pools, Wanted
+from service.recommend.pools import Pool
+from service.recommend.ports import Asking, Models, Population, Trail
+from service.recommend.profiles import LEAST_S, Faces
+from service.recommend.retrieval import prepare
+from service.recommend.slates import Shown, Viewing, fill
+from service.recommend.viewers import Viewers, ViewerState
+from service.resilience import Deadline
+from service.telemetry import stage
+from service.threads import ThreadDoor
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Turn:
+    """What stays the same throughout one request."""
+
+    models: Models
+    request: RecommendationRequest
+    algorithm: str
+    arm: ExperimentArm | None
+    wanted: Wanted
+    deadline: Deadline
+    trail: Trail
+    now: datetime
+
+    @property
+    def memory(self) -> Population:
+        return self.models.population
+
+    @property
+    def now_s(self) -> float:
+        return self.now.timestamp()
+
+    def asking(self, viewer: ViewerState) -> Asking:
+        return Asking(
+            viewer=viewer.profile,
+            relations=viewer.relations,
+            filters=self.request.filters,
+            exclude_seen=self.request.exclude_seen,
+            now_s=self.now_s,
+        )
+
+    def job(self, viewer: ViewerState, look: Look, instead_of: Pool | None = None) -> Job:
+        """The pool to make for this request, and to store where that may be done."""
+        # The features of a pool are kept with its first impression, so one that nobody sees is not kept for others either.
+        is_kept = self.request.recorded and not self.trail.degraded
+        return Job(
+            asking=self.asking(viewer),
+            marks=viewer.marks,
+            models=self.models,
+            algorithm=self.algorithm,
+            key=self.wanted.key,
+            generations=look.generations if is_kept else None,
+            shared=self.request.use_cache and self.request.recorded,
+            instead_of=None if instead_of is None else instead_of.pool_id,
+        )
+
+    def job_for_once(self, course: "Course") -> Job:
+        """The pool to make for the sake of this request's exclude_ids, which nobody else wants."""
+        return Job(
+            asking=course.asking,
+            marks=course.viewer.marks,
+            models=self.models,
+            algorithm=self.algorithm,
+            key=self.wanted.key,
+            generations=None,
+            shared=False,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Course:
+    """A pool and the slate out of it. `viewer` and `tokens` are those that decided on it, `people_since` the clock of drops of
+    profiles when it was taken; `n_eligible` how many people that memory knows are eligible, exclude_ids included, counted for
+    short slates only, since it costs a mask."""
+
+    pool: Pool
+    features: ServedFeatures | None
+    shown: list[Shown]
+    viewer: ViewerState
+    tokens: Tokens | None
+    people_since: int
+    asking: Asking
+    n_eligible: int
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the slate is short though memory knows more people who are eligible now."""
+        return self.n_eligible > len(self.shown)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Courses:
+    """Takes slates out of pools, given or made."""
+
+    viewers: Viewers
+    faces: Faces
+    pools: Pools
+    computation: Computation
+    door: ThreadDoor
+    exploration_share: float
+
+    async def compute(self, turn: Turn, job: Job, viewer: ViewerState) -> Course:
+        """A new pool, shown by a state that was read after it was made: making one takes long enough for a block."""
+        pool, features = await self.computation.make(job, turn.deadline, turn.trail)
+        viewer_id, deadline = turn.request.viewer_id, turn.deadline
+        tokens = await self.pools.tokens(viewer_id, deadline.at_most(LEAST_S, LEAST_S))
+        version = None if tokens is None else tokens.version
+        newest = await self.viewers.state(viewer_id, version, turn.memory, deadline, turn.trail)
+        return await self.show(turn, pool, newest or viewer, tokens, features)
+
+    async def show(
+        self, turn: Turn, pool: Pool, viewer: ViewerState, tokens: Tokens | None, features: ServedFeatures | None = None
+    ) -> Course:
+        """The slate out of a pool."""
+
+        async def read(ids: Sequence[int]) -> Mapping[int, Fragment]:
+            return await self.faces.many(ids, turn.memory, turn.deadline, turn.trail)
+
+        people_since = self.faces.drops.now
+        with stage("selection"):
+            shown = await fill(pool, Viewing(turn.request, viewer, turn.now), self.exploration_share, read)
+        asked = msgspec.structs.replace(turn.asking(viewer), without=turn.request.exclude_ids)
+        n_eligible = len(shown) if len(shown) == turn.request.limit else await self.counting(turn)(asked)
+        return Course(
+            pool=pool,
+            features=features,
+            shown=shown,
+            viewer=viewer,
+            tokens=tokens,
+            people_since=people_since,
+            asking=asked,
+            n_eligible=n_eligible,
+        )
+
+    def counting(self, turn: Turn) -> Count:
+        """How many people are eligible for an asking, as memory knows them."""
+
+        async def count(asking: Asking) -> int:
+            people = turn.memory.eligible(asking)
+            await prepare(people, self.door, turn.deadline)
+            return people.n_eligible
+
+        return count
