@@ -1,6 +1,7 @@
 """Who may be shown to whom, written down a second time from the interface's words: the oracle of random histories."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.domain import Interaction, Kind, Profile
@@ -10,7 +11,11 @@ from service.repositories.users import Users
 
 EARTH_KM = 6371.0088
 WITHDRAWALS = {"unlike": ("like",), "unpass": ("pass", "unmatch")}
+HIDING = ("pass", "unmatch")
+"""Opinions that keep their actor from the one they are of."""
+
 Pair = tuple[int, int]
+Place = tuple[float, float] | None
 
 
 class Rules:
@@ -76,7 +81,7 @@ class Rules:
             viewer_id == candidate_id
             or candidate["status"] != "active"
             or self.blocked(viewer_id, candidate_id)
-            or self.opinions.get((candidate_id, viewer_id)) in ("pass", "unmatch")
+            or self.opinions.get((candidate_id, viewer_id)) in HIDING
             or (exclude_seen and (viewer_id, candidate_id) in self.opinions)
             or not _is_sought(viewer, candidate)
             or not _is_sought(candidate, viewer)
@@ -91,19 +96,35 @@ def _facts(person: Profile) -> dict[str, Any]:
 
 
 def _is_sought(seeker: dict[str, Any], other: dict[str, Any]) -> bool:
-    genders, gender, age = seeker["seeks_genders"], other["gender"], other["age"]
-    if genders and gender is not None and gender.lower() not in {sought.lower() for sought in genders}:
-        return False
-    if age is not None and not (seeker["seeks_min_age"] or 0) <= age <= (seeker["seeks_max_age"] or 999):
-        return False
-    km = _km(seeker, other)
-    return km is None or km <= (seeker["seeks_max_km"] or math.inf)
+    return (
+        gender_suits(seeker["seeks_genders"], other["gender"])
+        and age_suits((seeker["seeks_min_age"], seeker["seeks_max_age"]), other["age"])
+        and km_suits(seeker["seeks_max_km"], place_of(seeker), place_of(other))
+    )
 
 
-def _km(one: dict[str, Any], other: dict[str, Any]) -> float | None:
-    if one["latitude"] is None or other["latitude"] is None:
-        return None
-    lat_a, lat_b = math.radians(one["latitude"]), math.radians(other["latitude"])
-    d_lat, d_lon = lat_b - lat_a, math.radians(other["longitude"] - one["longitude"])
+def gender_suits(sought: Iterable[str], gender: str | None) -> bool:
+    """Whether a preference lets a gender through; an unknown one passes, as it does with age and place."""
+    wanted = {one.lower() for one in sought}
+    return not wanted or gender is None or gender.lower() in wanted
+
+
+def age_suits(ages: tuple[int | None, int | None], age: int | None) -> bool:
+    return age is None or (ages[0] or 0) <= age <= (ages[1] or 999)
+
+
+def km_suits(max_km: float | None, one: Place, other: Place) -> bool:
+    return max_km is None or one is None or other is None or km_between(one, other) <= max_km
+
+
+def place_of(person: Mapping[str, Any]) -> Place:
+    """Latitude and longitude; None when they are unknown."""
+    return None if person["latitude"] is None else (person["latitude"], person["longitude"])
+
+
+def km_between(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Great-circle distance, by the haversine formula."""
+    lat_a, lat_b = math.radians(one[0]), math.radians(other[0])
+    d_lat, d_lon = lat_b - lat_a, math.radians(other[1] - one[1])
     haversine = math.sin(d_lat / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(d_lon / 2) ** 2
     return 2 * EARTH_KM * math.asin(math.sqrt(haversine))

@@ -1,0 +1,216 @@
+"""A crowd that writes and reads through all replicas of a fleet at once, and holds every answer to the model."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from tests.faults.fleet_model import FEED_S, NEWS_S, Fact, Model, Question, Read, Write
+from tests.faults.fleet_weather import Weather
+from tests.faults.fleet_wire import Lag, Reply, Wire
+from tests.faults.fleet_writes import Writes
+from tests.faults.rules import Rules
+
+N_VIEWERS, N_WRITERS, N_READERS = 12, 6, 2
+LAGS = 2
+"""How many times the longest empty request may be added to a bound: news passes two loops, Redis's and the replica's, and the
+empty request one of these and the test's own."""
+LOOKED_BACK_S = 1.5
+WAITED_SHARE = 0.25
+"""Of the writes that are heeded after a second only, those that are waited for."""
+
+
+class Crowd:
+    """Trials: each one write through a random replica, and reads through others at once and when its bound has passed. Beside
+    them others read whatever they like. `judged` counts the answers."""
+
+    def __init__(self, addresses: Sequence[tuple[str, int]], rules: Rules, seed: int) -> None:
+        self.model = Model(rules)
+        self.weather = Weather()
+        self.judged: Counter[str] = Counter()
+        self.random = random.Random(seed)
+        self.viewers = self.random.sample(sorted(rules.people), N_VIEWERS)
+        self.writes = Writes(self.model, self.viewers, self.random)
+        self._wires = [Wire(address) for address in addresses]
+        self._lags = [Lag(wire) for wire in self._wires]
+        self._left = 0
+        self._ages = sorted(person["age"] for person in rules.people.values() if person["age"] is not None)
+        self._words = sorted({word for person in rules.people.values() for word in person["interests"]})
+        self._usual = {viewer: [self._question(viewer) for _ in range(2)] for viewer in self.viewers}
+
+    async def run(self, n_trials: int) -> None:
+        """So many trials. Raises AssertionError for the first answer that breaks a rule."""
+        self._left = n_trials
+        async with AsyncExitStack() as stack:
+            for wire in self._wires:
+                await stack.enter_async_context(wire)
+            beside = [asyncio.create_task(lag.run()) for lag in self._lags]
+            beside += [asyncio.create_task(self._read_on()) for _ in range(N_READERS)]
+            trying = [asyncio.create_task(self._try_on()) for _ in range(N_WRITERS)]
+            try:
+                await _first_failure(trying, beside)
+            finally:
+                for task in (*beside, *trying):
+                    task.cancel()
+                await asyncio.gather(*beside, *trying, return_exceptions=True)
+
+    async def _try_on(self) -> None:
+        while self._left > 0:
+            self._left -= 1
+            await self._trial()
+
+    async def _read_on(self) -> None:
+        while True:
+            viewer = self.random.choice(self.viewers)
+            if self.random.random() < 0.15:
+                await self._read_similar(viewer)
+            else:
+                await self._read(self.random.choice([self._question(viewer), *self._usual[viewer]]))
+
+    async def _trial(self) -> None:
+        planned = self.writes.plan()
+        if planned is None:
+            return
+        writer = self._any_replica()
+        with self.writes.holding(planned):
+            begun = [fact.begin(value, time.monotonic()) for fact, value in planned.facts()]
+            reply = await self._wires[writer].ask(planned.method, planned.path, planned.body)
+            self._acknowledged(begun, writer, reply)
+            planned.conclude(reply)
+        self.judged[f"write {planned.what}"] += 1
+        viewer = self._who_sees(planned.people)
+        await self._read(self.random.choice(self._usual[viewer]), but=writer)
+        bound_s = max([NEWS_S, *(write.bound_s for write in begun)])
+        if planned.is_of_pair or (bound_s > NEWS_S and self.random.random() > WAITED_SHARE):
+            return
+        await self._passed(reply.ended_s + bound_s)
+        await self._read(self.random.choice(self._usual[viewer]), but=writer)
+        await self._read_similar(viewer)
+        if planned.what == "erase":
+            await self._read(Question(planned.people[0], 20))
+
+    def _acknowledged(self, begun: Sequence[Write], writer: int, reply: Reply) -> None:
+        told = self.weather.told(writer, reply.begun_s, reply.ended_s)
+        for write in begun:
+            write.ended_s = reply.ended_s
+            write.bound_s = 0.0 if told else FEED_S
+
+    def _who_sees(self, people: Sequence[int]) -> int:
+        """A viewer whom a write about these people concerns."""
+        themselves = [person for person in people if person in self.viewers]
+        seen_by = [viewer for viewer in self.viewers if self.writes.saw[viewer] & set(people)]
+        return self.random.choice(themselves or seen_by or self.viewers)
+
+    async def _passed(self, moment_s: float) -> None:
+        ahead_s = moment_s + self._slack_s(time.monotonic()) - time.monotonic()
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s + 0.001)
+            await self._passed(moment_s)  # the lag may have grown meanwhile
+
+    async def _read(self, question: Question, but: int | None = None) -> None:
+        replica = self._any_replica(but)
+        reply = await self._wires[replica].recommend(question.viewer_id, **question.query)
+        read = self._read_of(reply, replica)
+        if not self._answered(question.viewer_id, reply, read, question):
+            return
+        answer = reply.body
+        people = answer["recommendations"]
+        ids, scores = [person["id"] for person in people], [person["match_score"] for person in people]
+        about = (replica, question, {name: value for name, value in answer.items() if name != "recommendations"})
+        assert answer["degraded"] == [], about
+        assert len(set(ids)) == len(ids) == answer["total_count"] <= question.limit, (ids, about)
+        assert scores == sorted(scores, reverse=True), (scores, about)
+        assert not scores or (scores[0] <= 1 and scores[-1] >= 0), (scores, about)
+        for person in people:
+            broken = self.model.broken_rule(question, person["id"], read) if person["id"] != question.viewer_id else "self"
+            assert broken is None, f"{person['id']} breaks {_history(broken, read)} in {about}"
+            self._check_fields(person, read, about)
+        if len(ids) < question.limit:
+            self._check_short(question, set(ids), read)
+        self.writes.saw[question.viewer_id] = set(ids)
+        self.judged["from a pool" if answer["cached"] else "computed"] += 1
+
+    async def _read_similar(self, person_id: int) -> None:
+        replica = self._any_replica()
+        reply = await self._wires[replica].get(f"/api/v1/recommendations/users/{person_id}/similar", limit=50)
+        read = self._read_of(reply, replica)
+        if not self._answered(person_id, reply, read, replica):
+            return
+        for person in reply.body["similar"]:
+            assert person["id"] != person_id
+            rules = list(self.model.rules_of_showing(Question(person_id, 50), person["id"]))[:4]
+            broken = next((rule for rule in rules if not rule.may_hold(read)), None)
+            assert broken is None, f"{person['id']} is similar to {person_id} and breaks {_history(broken, read)}"
+            self._check_fields(person, read, replica)
+        self.judged["similar"] += 1
+
+    def _read_of(self, reply: Reply, replica: int) -> Read:
+        alone = self.weather.alone(replica, reply.begun_s, reply.ended_s)
+        return Read(reply.begun_s, reply.ended_s, self._slack_s(reply.begun_s), self.weather.late_until_s(replica), alone)
+
+    def _answered(self, person_id: int, reply: Reply, read: Read, about: Any) -> bool:
+        """A 200 for somebody who is there and a 404 for nobody; while that changes either. Whether there is an answer."""
+        there = self.model.people[person_id]["exists"].possible(read)
+        assert reply.status in {200 if exists else 404 for exists in there}, (reply, there, about)
+        return reply.status == 200
+
+    def _check_fields(self, person: dict[str, Any], read: Read, about: Any) -> None:
+        stale = self.model.stale_field(person, read)
+        assert stale is None, f"{stale} of {person}: {_times(self.model.people[person['id']][stale], read)} in {about}"
+
+    def _check_short(self, question: Question, ids: set[int], read: Read) -> None:
+        """Nobody is lost: a short list has everyone. Counting them takes 5 ms, so not each time."""
+        if self.random.random() < 0.3:
+            self.judged["short"] += 1
+            lost = self.model.surely_eligible(question, read) - ids
+            assert not lost, (question, lost, ids)
+
+    def _question(self, viewer: int) -> Question:
+        draw = self.random
+        filters: dict[str, Any] = {}
+        match draw.randrange(8):
+            case 0:
+                filters["min_age"], filters["max_age"] = sorted(draw.sample(self._ages, 2))
+            case 1:
+                filters["interests"] = draw.sample(self._words, 2)
+            case 2:
+                filters["gender"] = ["female"]
+            case 3:
+                filters["max_km"] = draw.choice((5.0, 20.0, 100.0))
+            case 4:
+                filters["exclude_ids"] = draw.sample(sorted(self.model.people), 30)
+        return Question(viewer, draw.choice((5, 20, 100, 100)), draw.random() < 0.7, filters)
+
+    def _any_replica(self, but: int | None = None) -> int:
+        return self.random.choice([index for index in range(len(self._wires)) if index != but])
+
+    def _slack_s(self, now_s: float) -> float:
+        return LAGS * max(lag.longest_s(now_s - LOOKED_BACK_S, now_s) for lag in self._lags)
+
+
+async def _first_failure(trying: list[asyncio.Task[None]], beside: list[asyncio.Task[None]]) -> None:
+    """Wait until all of `trying` have ended, or any task has failed."""
+    everyone = set(trying) | set(beside)
+    while not all(task.done() for task in trying):
+        done, everyone = await asyncio.wait(everyone, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
+def _times(fact: Fact, read: Read) -> list[str]:
+    """The last writes of a fact, their begin and end in ms from the beginning of the read."""
+    return [
+        f"{w.value!r} from {(w.begun_s - read.begun_s) * 1000:.1f} to {(w.ended_s - read.begun_s) * 1000:.1f}, in {w.bound_s} s"
+        for w in fact.writes[-4:]
+    ]
+
+
+def _history(broken: Any, read: Read) -> str:
+    if isinstance(broken, str):
+        return broken
+    took_ms, lag_ms = (read.ended_s - read.begun_s) * 1000, read.lag_s * 1000
+    told = " | ".join("; ".join(_times(fact, read)) for fact in broken.facts)
+    return f"'{broken.name}' (answered in {took_ms:.1f} ms, lag {lag_ms:.1f} ms, {read}): {told}"
