@@ -65,7 +65,10 @@ class Exchange:
 
 
 def exchange_of(request: Request[Any, Any, Any]) -> Exchange:
-    scope: Any = request.scope
+    return exchange_in(request.scope)
+
+
+def exchange_in(scope: Any) -> Exchange:
     exchange: Exchange = scope[_KEY]
     return exchange
 
@@ -74,12 +77,12 @@ class Observed:
     """The outermost ASGI callable."""
 
     def __init__(self, inner: ASGIApp, trace_ratio: float) -> None:
-        self._inner = inner
+        self.inner = inner
         self._trace_ratio = trace_ratio
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+            await self.inner(scope, receive, send)
             return
         headers = dict(scope["headers"])
         method: str = scope["method"]
@@ -100,7 +103,7 @@ class Observed:
 
         try:
             with telemetry.request_span(headers.get(b"traceparent"), self._trace_ratio) as span:
-                await self._inner(scope, receive, send_with_headers)
+                await self.inner(scope, receive, send_with_headers)
                 telemetry.describe_request(span, method, scope.get("path_template") or "unmatched", exchange.status)
         finally:
             exchange.route = scope.get("path_template") or "unmatched"

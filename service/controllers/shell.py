@@ -1,4 +1,5 @@
-"""What every route stands in: errors in one shape, keys, refused parameters, and the outermost layer that observes."""
+"""What every route stands in: errors in one shape, keys, refused parameters, the short way of what is there
+already, and the outermost layer that observes."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -9,6 +10,7 @@ from litestar.di import Provide
 
 from service.controllers.exchange import Observed
 from service.controllers.failures import EXCEPTION_HANDLERS
+from service.controllers.hot import HotPath
 from service.controllers.keys import parse_keys, require_scope
 from service.controllers.queries import refuse_query
 from service.controllers.routes import AnyRequest, spec_of
@@ -18,17 +20,19 @@ from service.settings import Settings
 def shell(settings: Settings, handlers: Sequence[Any], provided: Sequence[str] = (), lifespan: Sequence[Any] = ()) -> Litestar:
     """An application of these handlers. `provided` names what they get injected: attributes of the state, which the lifespan
     sets. Raises BadSetting for keys that cannot be read."""
+    keyring = parse_keys(settings.api_keys)
     app = Litestar(
         route_handlers=list(handlers),
         dependencies={name: Provide(_from_state(name), sync_to_thread=False) for name in provided},
         exception_handlers=EXCEPTION_HANDLERS,
         before_request=_admit,
         lifespan=list(lifespan),
-        state=State({"keyring": parse_keys(settings.api_keys), "settings": settings}),
+        state=State({"keyring": keyring, "settings": settings}),
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = cast(Any, Observed(cast(Any, app.asgi_handler), settings.trace_ratio))
+    hot = HotPath(cast(Any, app.asgi_handler), keyring, lambda: app.state.get("orchestrator"))
+    app.asgi_handler = cast(Any, Observed(hot, settings.trace_ratio))
     return app
 
 

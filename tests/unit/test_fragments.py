@@ -3,16 +3,15 @@
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain import Degradation, ExperimentArm, Profile, Slate
+from service.domain import Degradation, ExperimentArm, Profile, RecommendedPerson, Slate
 from service.recommend.drops import Drops
 from service.recommend.fragments import Entry, Fragments, SlateJson, fragment_of, slate_head, slate_tail
-from service.recommend.selection import Place
-from service.recommend.slates import person_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe_text = st.none() | texts
@@ -36,6 +35,11 @@ arms = st.none() | st.builds(ExperimentArm, texts, texts)
 bent = st.lists(st.builds(Degradation, texts, texts, maybe_text), max_size=2)
 
 
+def one(profile: Profile, score: float, slot: Any, sources: tuple[str, ...]) -> RecommendedPerson:
+    told = {name: getattr(profile, name) for name in RecommendedPerson.__struct_fields__ if hasattr(profile, name)}
+    return RecommendedPerson(**told, match_score=score, slot=slot, sources=sources)
+
+
 @given(
     people=st.lists(shown, max_size=5),
     versions=st.tuples(texts, maybe_text, arms),
@@ -46,9 +50,7 @@ def test_joined_fragments_are_the_bytes_of_the_encoded_slate(people, versions, c
     cached, degraded, message = course
     generation_ms, slate_id, request_id = round(answer[0], 3), answer[1], answer[2]
     slate = Slate(
-        recommendations=tuple(
-            person_of(profile, score, Place(0, slot, 1.0), sources) for profile, score, slot, sources in people
-        ),
+        recommendations=tuple(one(*shown) for shown in people),
         total_count=len(people),
         algorithm_version=versions[0],
         bundle_version=versions[1],
@@ -61,7 +63,7 @@ def test_joined_fragments_are_the_bytes_of_the_encoded_slate(people, versions, c
         slate_id=slate_id,
         request_id=request_id,
     )
-    entries = [Entry(fragment_of(profile), round(score, 4), slot, sources) for profile, score, slot, sources in people]
+    entries = [Entry(fragment_of(profile), score, slot, sources) for profile, score, slot, sources in people]
     joined = SlateJson(slate_head(entries, *versions), slate_tail(cached, degraded, message))
     assert joined.body(generation_ms, slate_id, request_id) == msgspec.json.encode(slate)
 
