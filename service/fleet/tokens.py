@@ -81,5 +81,13 @@ class ViewerTokens:
         while chunk := list(itertools.islice(left, CHUNK)):
             commands = [("SET", name, secrets.token_hex(8), "EX", self._life_s) for name in chunk]
             replies = await self._fleet.run("replace tokens", commands, Deadline(self._fleet.timeout_s))
-            complete = complete and replies is not None and not any(isinstance(reply, Refused) for reply in replies)
+            if replies is None:
+                complete = False
+            elif refused := [name for name, reply in zip(chunk, replies, strict=True) if isinstance(reply, Refused)]:
+                complete = await self._remove(refused) and complete
         return complete
+
+    async def _remove(self, names: list[str]) -> bool:
+        """A Redis that is full takes no new token, but lets go of the old one: whoever reads next then has none, or another."""
+        replies = await self._fleet.run("remove tokens", [("DEL", name) for name in names], Deadline(self._fleet.timeout_s))
+        return replies is not None and not any(isinstance(reply, Refused) for reply in replies)

@@ -16,8 +16,10 @@ from service.recommend.pools import Lives, PoolKey
 from service.recommend.ready import Finished
 from service.recommend.turns import Course, Turn
 from service.recommend.viewers import Viewers, ViewerState
+from service.telemetry import POOL_LOOKUPS
 
 _STAMP_BYTES = 400
+_POOL_HITS = POOL_LOOKUPS.labels("hit")
 
 Place = tuple[PoolKey, int]
 """A pool's key and the limit."""
@@ -61,7 +63,9 @@ class Slates:
             and self._fragments.drops.is_fresh(people, held.people_since)
         )
         self._held.count(stands)
-        if not stands:
+        if stands:
+            _POOL_HITS.inc()
+        else:
             self._held.pop((key, len(people)))
         return stands
 
