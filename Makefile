@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 PROJECT := pyproject.toml rankers/pyproject.toml
 
-.PHONY: run test check bench format lock clean
+.PHONY: run test check bench load format lock clean
 .DEFAULT_GOAL := run
 
 run: .venv/.run
@@ -23,6 +23,10 @@ check: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+# Traffic against a running service: make load ARGS="--headless --host http://127.0.0.1:8000 --run-time 60s"
+load: .venv/.bench
+	$(BIN)/locust -f benchmarks/locustfile.py $(ARGS)
 
 format: .venv/.dev
 	$(BIN)/ruff format .
@@ -44,11 +48,18 @@ format: .venv/.dev
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# locust brings Flask and gevent, which nothing else here needs.
+.venv/.bench: requirements-bench.lock .venv/.run
+	@echo "Installing locust"
+	@$(PIP) --require-hashes -r requirements-bench.lock
+	@touch $@
+
 # Needs `uv` on the PATH. The lock files name no index and hold the hashes of every platform's wheels.
 lock:
 	@printf './rankers\nhatchling\neditables\n' > .lock.in
 	uv pip compile pyproject.toml .lock.in $(LOCK) -o requirements.lock
 	uv pip compile pyproject.toml .lock.in --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
+	uv pip compile pyproject.toml .lock.in --group bench -c requirements-dev.lock $(LOCK) -o requirements-bench.lock
 	@rm .lock.in
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package amity-rankers
