@@ -2,14 +2,13 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from service.recommend.pool_store import Pools
 from service.recommend.pools import Pool, PoolKey
 from service.recommend.ports import LeaseOffice
-from service.resilience import Clock, Deadline
+from service.resilience import Deadline
 
 LEASE_MS = 1000
 """A computation takes 5 to 250 ms; of one whose replica has died, others wait WAIT_S each for no longer than this."""
@@ -20,16 +19,9 @@ _LOOK_EVERY_S = 0.005
 class Once:
     """Leases of pools that are being made, and the waiting for those of others."""
 
-    def __init__(
-        self,
-        leases: LeaseOffice,
-        pools: Pools,
-        clock: Clock = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, leases: LeaseOffice, pools: Pools, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._leases = leases
         self._pools = pools
-        self._clock = clock
         self._sleep = sleep
 
     @asynccontextmanager
