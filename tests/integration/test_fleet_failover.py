@@ -27,7 +27,7 @@ def cluster(servers: object) -> Iterator[ValkeyCluster]:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Fleet]:
-    fleet = Fleet.open(url, 0.5, Breaker("redis", cool_down_s=0.2))
+    fleet = Fleet.open(url, 1.0, Breaker("redis", cool_down_s=0.2))
     await until(fleet.ping)  # learning where everybody is may take longer than one timeout
     yield fleet
     await fleet.close()

@@ -1,7 +1,7 @@
 """Tokens and leases in a real Valkey, between replicas."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import redis
@@ -18,7 +18,7 @@ LEASE = keys.lease(42, "digest")
 
 
 def fleet_of(url: str) -> Fleet:
-    return Fleet.open(url, 0.5, Breaker("redis"))
+    return Fleet.open(url, 5.0, Breaker("redis"))
 
 
 @pytest.fixture
@@ -102,16 +102,50 @@ async def test_a_batch_of_two_thousand_people_is_written_in_chunks(replicas: lis
         assert client.info("commandstats")["cmdstat_set"]["calls"] == 2000
 
 
-async def test_a_chunk_that_failed_makes_the_whole_incomplete(replicas: list[ViewerTokens], redis_url: str) -> None:
+@pytest.fixture
+def full(redis_url: str) -> Iterator[Callable[[], None]]:
+    """Makes the Valkey refuse whatever would grow it."""
     with redis.Redis.from_url(redis_url) as client:
         policy, most = client.config_get("maxmemory-policy"), client.config_get("maxmemory")
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", 1)
-        assert not await replicas[0].changed([1])
-        assert await replicas[0].read(42, [], Deadline(5)) is None  # none could be made, none can be relied on
+
+        def fill() -> None:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+
+        yield fill
         client.config_set("maxmemory", most["maxmemory"])
         client.config_set("maxmemory-policy", policy["maxmemory-policy"])
-    assert await replicas[0].changed([1])
+
+
+async def test_a_full_redis_lets_go_of_tokens_that_it_cannot_replace(
+    replicas: list[ViewerTokens], redis_url: str, full: Callable[[], None]
+) -> None:
+    await tokens_of(replicas[0])
+    full()
+    assert await replicas[0].changed([42])
+    with redis.Redis.from_url(redis_url) as client:
+        assert not client.exists(keys.version(42))
+
+
+async def test_tokens_that_a_full_redis_does_not_make_are_unknown(replicas: list[ViewerTokens], full: Callable[[], None]) -> None:
+    full()
+    assert await replicas[0].read(42, [], Deadline(5)) is None
+
+
+async def test_one_chunk_that_failed_makes_the_whole_incomplete(
+    private_valkey: PrivateValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "CHUNK", 2)
+    fleet = Fleet.open(private_valkey.url, 0.2, Breaker("redis", failures=1, cool_down_s=0.0))
+    replica = ViewerTokens(fleet, LIFE_S)
+    await tokens_of(replica)
+    private_valkey.pause()
+    changing = asyncio.create_task(replica.changed([1, 2, 3, 4, 5]))
+    await asyncio.sleep(0.3)  # the first chunk is lost by now
+    private_valkey.resume()
+    assert not await changing
+    assert await tokens_of(replica, 5)
+    await fleet.close()
 
 
 async def test_tokens_live_for_their_time_and_are_prolonged_with_a_pool(
