@@ -24,6 +24,8 @@ RANKERS = "amity.rankers"
 SOURCES = "amity.sources"
 OWN_RANKERS = "amity-rankers"
 """The distribution whose light rankers are trusted not to hang, and so run without a thread."""
+OWN_SOURCES = "amity"
+"""The distribution whose sources are trusted not to hang, and so share a thread."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Names and versions become parts of cache keys, URLs and metric labels."""
 _ARRAY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -73,6 +75,11 @@ class InstalledSource(msgspec.Struct, frozen=True, eq=False):
     source: CandidateSource
     distribution: str
     distribution_version: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is our own, and may share a thread with others: a third party's could hang there."""
+        return self.distribution == OWN_SOURCES
 
 
 class Installed(msgspec.Struct, Generic[T], frozen=True, eq=False):

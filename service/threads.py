@@ -2,11 +2,12 @@
 
 import asyncio
 import contextvars
+import os
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from service.errors import StageBusy, StageTimeout
@@ -15,19 +16,20 @@ from service.telemetry import THREADS_ABANDONED
 
 T = TypeVar("T")
 
-_Job = tuple[Future[Any], Callable[[], Any]]
-
 
 class ThreadDoor:
     """Runs functions in `max_workers` threads, not counting those that hang.
 
     The threads are daemons of our own, because `ThreadPoolExecutor` joins its threads when the interpreter ends: one plug-in
-    that hangs would keep the process from stopping.
+    that hangs would keep the process from stopping. A call and its way back take 25 µs of one core; by `concurrent.futures` and
+    `asyncio.wait`, which wake the event loop twice, they took 50.
     """
 
-    def __init__(self, max_workers: int) -> None:
+    def __init__(self, max_workers: int, n_cores: int | None = None) -> None:
+        """`n_cores`: how many threads can be at work at once; None: as many as this process may use."""
         self._max_workers = max_workers
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.n_cores = len(os.sched_getaffinity(0)) if n_cores is None else n_cores
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._places: dict[str, _Places] = {}
 
@@ -38,48 +40,97 @@ class ThreadDoor:
         the function did not end, and at once when all its places are held by calls that hang. A timeout frees the request,
         not the thread: the place stays taken until it ends.
         """
-        places = self._places.setdefault(key, _Places(at_most))
+        places = self._places.get(key) or self._places.setdefault(key, _Places(key, at_most))
         await places.take(deadline)
-        future: Future[T] = Future()
-        future.add_done_callback(_giving_back(asyncio.get_running_loop(), places))
-        self._submit(future, fn, args)
-        waiting = asyncio.wrap_future(future)
+        call = _Call(places, partial(contextvars.copy_context().run, fn, *args))
+        self._submit(call)
+        timer = call.loop.call_later(deadline.remaining_s(), call.expire)
         try:
-            done, _ = await asyncio.wait({waiting}, timeout=deadline.remaining_s())
-            if done:
-                return waiting.result()
-            raise StageTimeout
+            result: T = await call.answer
+            return result
         finally:
-            if not waiting.done():
-                if not future.cancel():
-                    places.abandoned.add(future)
-                    THREADS_ABANDONED.labels(key).inc()
-                waiting.cancel()
+            timer.cancel()
+            call.leave()
+
+    def hangs(self, key: str) -> bool:
+        """Whether a call of this key is still at work though nobody waits for it any more."""
+        places = self._places.get(key)
+        return places is not None and bool(places.abandoned)
 
     def close(self) -> None:
         """Idle threads end; a call that hangs is left to the end of the process."""
         for _ in self._threads:
-            self._jobs.put(None)
+            self._calls.put(None)
         self._threads.clear()
 
-    def _submit(self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def _submit(self, call: "_Call") -> None:
         # Threads that hang are replaced: four plug-ins that hang would else hold all of eight. They are at most two a key.
         hanging = sum(len(places.abandoned) for places in self._places.values())
         while len(self._threads) < self._max_workers + hanging:
-            thread = threading.Thread(target=_work, args=(self._jobs,), name=f"amity-{len(self._threads)}", daemon=True)
+            thread = threading.Thread(target=_work, args=(self._calls,), name=f"amity-{len(self._threads)}", daemon=True)
             thread.start()
             self._threads.append(thread)
-        context = contextvars.copy_context()
-        self._jobs.put((future, lambda: context.run(fn, *args)))
+        self._calls.put(call)
+
+
+class _Call:
+    """One call on its way to a thread and back. All but `begin`, `run` and `end` belong to the event loop."""
+
+    __slots__ = ("_begun", "_over", "_places", "answer", "loop", "run")
+
+    def __init__(self, places: "_Places", run: Callable[[], Any]) -> None:
+        self.run = run
+        self.loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Any] = self.loop.create_future()
+        self._places = places
+        self._begun = threading.Lock()
+        self._over = False
+
+    def begin(self) -> bool:
+        """True for whoever asks first: the thread that will run it, or the caller who will not wait for a thread."""
+        return self._begun.acquire(blocking=False)
+
+    def end(self, result: Any, error: Exception | None) -> None:
+        """The thread is done with it."""
+        with suppress(RuntimeError):  # the loop has closed: a call outlived the service
+            self.loop.call_soon_threadsafe(self._end, result, error)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if not self.answer.done():
+            self.answer.set_exception(StageTimeout())
+
+    def leave(self) -> None:
+        """Nobody waits any more. A call that no thread has begun never runs."""
+        if self.answer.done() and not self.answer.cancelled():
+            self.answer.exception()  # marks it as seen, also when the caller was cancelled in the same turn
+        if self._over:
+            return
+        if self.begin():
+            self._over = True
+            self._places.give_back(self)
+        else:
+            self._places.abandon(self)
+
+    def _end(self, result: Any, error: Exception | None) -> None:
+        self._over = True
+        self._places.give_back(self)
+        if self.answer.done():
+            return
+        if error is None:
+            self.answer.set_result(result)
+        else:
+            self.answer.set_exception(error)
 
 
 class _Places:
     """How many calls of one key may run, and those at work that nobody waits for any more."""
 
-    def __init__(self, at_most: int) -> None:
+    def __init__(self, key: str, at_most: int) -> None:
+        self._key = key
         self._free = asyncio.Semaphore(at_most)
         self._at_most = at_most
-        self.abandoned: set[Future[Any]] = set()
+        self.abandoned: set[_Call] = set()
 
     async def take(self, deadline: Deadline) -> None:
         """Raises StageBusy when no place came free in time; at once StageTimeout, which is the function's own failure, when all
@@ -95,31 +146,27 @@ class _Places:
         except TimeoutError as exc:
             raise StageBusy from exc
 
-    def give_back(self, future: Future[Any]) -> None:
-        self.abandoned.discard(future)
+    def abandon(self, call: _Call) -> None:
+        self.abandoned.add(call)
+        THREADS_ABANDONED.labels(self._key).inc()
+
+    def give_back(self, call: _Call) -> None:
+        self.abandoned.discard(call)
         self._free.release()
 
 
-def _giving_back(loop: asyncio.AbstractEventLoop, places: _Places) -> Callable[[Future[Any]], None]:
-    def give_back(future: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop has closed: a call outlived the service
-            loop.call_soon_threadsafe(places.give_back, future)
+def _work(calls: "queue.SimpleQueue[_Call | None]") -> None:
+    while (call := calls.get()) is not None:
+        if call.begin():
+            call.end(*_outcome(call.run))
+        del call
 
-    return give_back
 
-
-def _work(jobs: "queue.SimpleQueue[_Job | None]") -> None:
-    while (job := jobs.get()) is not None:
-        future, run = job
-        if not future.set_running_or_notify_cancel():
-            continue
-        try:
-            result = run()
-        except BaseException as exc:  # noqa: BLE001 - handed to whoever waits for the future
-            future.set_exception(_bearable(exc))
-        else:
-            future.set_result(result)
-        del job, future, run
+def _outcome(run: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return run(), None
+    except BaseException as exc:  # noqa: BLE001 - handed to whoever waits for the answer
+        return None, _bearable(exc)
 
 
 def _bearable(exc: BaseException) -> Exception:

@@ -78,11 +78,11 @@ def assemble(viewer: ViewerView, people: CandidateColumns, names: tuple[str, ...
     """
     if wrong := unknown(names):
         raise ValueError(f"no feature named {', '.join(wrong)}; there are {', '.join(FEATURES)}")
-    matrix = np.empty((len(people.ids), len(names)), np.float32)
+    by_name = np.empty((len(names), len(people.ids)), np.float32)  # written row by row: column by column takes twice as long
     work = _Work(viewer, people)
     for index, name in enumerate(names):
-        matrix[:, index] = _COMPUTE[name](work)
-    return matrix
+        by_name[index] = _COMPUTE[name](work)
+    return np.ascontiguousarray(by_name.T)
 
 
 class _Work:
@@ -131,14 +131,14 @@ def _content(work: _Work) -> Floats:
 
 def _shared(work: _Work) -> Floats:
     viewer, people = work.viewer, work.people
-    if not len(viewer.interests) or not len(people.interests):
+    if not len(viewer.interests) or not people.n_interests.any():
         return np.zeros(len(people.ids), np.float32)
-    owner = np.repeat(np.arange(len(people.ids)), people.n_interests)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(people.n_interests) - people.n_interests, people.n_interests)
-    codes = people.interests[np.repeat(people.interest_starts, people.n_interests) + within]
-    place = np.minimum(np.searchsorted(viewer.interests, codes), len(viewer.interests) - 1)
-    both = viewer.interests[place] == codes
-    return np.bincount(owner[both], minlength=len(people.ids)).astype(np.float32)
+    ends = np.cumsum(people.n_interests)
+    begins = ends - people.n_interests
+    codes = people.interests.take(np.repeat(people.interest_starts - begins, people.n_interests) + np.arange(ends[-1]))
+    both = np.zeros(len(codes) + 1, np.int32)
+    np.cumsum(viewer.interests.take(viewer.interests.searchsorted(codes), mode="clip") == codes, out=both[1:])
+    return np.asarray(both[ends] - both[begins], np.float32)
 
 
 def _jaccard(work: _Work) -> Floats:

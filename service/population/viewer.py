@@ -24,8 +24,7 @@ _NAN = float("nan")
 def viewer_view(population: "Population", viewer: Profile, now_s: float, relations: Relations | None = None) -> ViewerView:
     """The viewer as the profile says, with the counts that the population knows and tastes as of `relations`."""
     row = population.row(viewer.id)
-    at = np.array([] if row is None else [row], np.int64)
-    counts = [int(population.columns.take(name, at).sum()) for name in COUNTS]
+    counts = [0 if row is None else int(population.columns.value(name, row)) for name in COUNTS]
     tastes = population.tastes
     mutual, content = (None, None) if tastes is None else _vectors(population, tastes, viewer, relations)
     return ViewerView(
@@ -59,25 +58,32 @@ def _vectors(
     return mutual, content
 
 
-def candidate_columns(population: "Population", ids: NDArray[np.int64], liked_by: Iterable[int]) -> CandidateColumns:
-    """Rows gathered column by column. An unknown id, erased a moment ago say, becomes a person of whom nothing is known."""
-    rows = population.rows(ids)
+def candidate_columns(
+    population: "Population", ids: NDArray[np.int64], liked_by: Iterable[int], rows: NDArray[np.int64] | None = None
+) -> CandidateColumns:
+    """Rows gathered column by column. An unknown id, erased a moment ago say, becomes a person of whom nothing is known.
+
+    `rows`: where they are, -1 for the unknown; None: to be looked up.
+    """
+    rows = population.rows(ids) if rows is None else rows
     known = rows >= 0
     take = rows[known]
-    columns, tastes = population.columns, population.tastes
-    codes, starts, lengths = columns.interests_of(take)
+    columns, tastes, likers = population.columns, population.tastes, frozenset(liked_by)
+    codes, starts, lengths = columns.named_by(take)
     mutual, content = (None, None) if tastes is None else (_spread(part, known, np.nan) for part in tastes.gather(take))
+    found = columns.gather(_GATHERED, take)
+    said = found.pop("n_said")
     return CandidateColumns(
         ids=ids,
         interests=codes,
         interest_starts=_spread(starts, known, 0),
         n_interests=_spread(lengths, known, 0),
-        completeness=_spread((columns.take("n_said", take) / np.float32(N_SAYABLE)).astype(np.float32), known, 0),
-        likes_viewer=np.isin(ids, np.fromiter(liked_by, np.int64)),
+        completeness=_spread((said / np.float32(N_SAYABLE)).astype(np.float32), known, 0),
+        likes_viewer=np.fromiter((person_id in likers for person_id in ids.tolist()), np.bool_, len(ids)),
         p=None if mutual is None or tastes is None else tastes.p(mutual),
         q=None if mutual is None or tastes is None else tastes.q(mutual),
         content=content,
-        **{name: _spread(columns.take(name, take), known, absent) for name, absent in _WHEN_ABSENT.items()},
+        **{name: _spread(values, known, _WHEN_ABSENT[name]) for name, values in found.items()},
     )
 
 
@@ -91,11 +97,12 @@ _WHEN_ABSENT: dict[str, float] = {
     "last_active_at_s": np.nan,
     **dict.fromkeys(COUNTS, 0),
 }
+_GATHERED = (*_WHEN_ABSENT, "n_said")
 
 
 def _spread(values: NDArray[Any], known: NDArray[np.bool_], absent: float) -> NDArray[Any]:
     """Values of those who are known, with `absent` for the others in between."""
-    if known.all():
+    if len(values) == len(known):
         return values
     spread = np.full((len(known), *values.shape[1:]), absent, values.dtype)
     spread[known] = values

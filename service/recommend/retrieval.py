@@ -1,18 +1,17 @@
-"""The sources side by side, and the merging of what they found."""
+"""Whom the sources find, merged."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from amity_rankers.contract import CandidateSource, Found, Ids, SourceQuery
+from amity_rankers.contract import Ids, SourceQuery
 from numpy.typing import NDArray
 
-from service.domain import Degradation
-from service.errors import PluginBroken, StageBroken, StageFailed
+from service.errors import PluginBroken, StageFailed
 from service.recommend.ports import EligiblePeople, NamedSource, Trail
-from service.recommend.stages import Breakers, enter
+from service.recommend.sources import Question, Sources
+from service.recommend.stages import Breakers
 from service.resilience import Deadline
 from service.threads import ThreadDoor
 
@@ -31,23 +30,23 @@ class Candidates:
 
 
 class Retrieval:
-    """Asks every source in a thread of its own, at most two calls of one source at once."""
+    """Asks every source, and makes one list of what they found."""
 
     def __init__(
         self, sources: Sequence[NamedSource], door: ThreadDoor, breakers: Breakers, source_k: int, pool_size: int
     ) -> None:
         if len(sources) > MAX_SOURCES:
             raise PluginBroken(f"{len(sources)} candidate sources are installed, and at most {MAX_SOURCES} can be used")
-        self._sources: dict[str, CandidateSource] = {named.name: named.source for named in sources}
+        self._versions = {named.name: named.source.version for named in sources}
+        self._sources = Sources(sources, door, breakers)
         self._door = door
-        self._breakers = breakers
         self._source_k = source_k
         self._pool_size = pool_size
 
     @property
     def configuration(self) -> str:
         """The sources with their versions and sizes, in words: part of the key of what they found."""
-        versions = (f"{name}={source.version}" for name, source in sorted(self._sources.items()))
+        versions = (f"{name}={version}" for name, version in sorted(self._versions.items()))
         return f"{','.join(versions)};k={self._source_k};pool={self._pool_size}"
 
     async def prepare(self, people: EligiblePeople, deadline: Deadline) -> None:
@@ -56,26 +55,12 @@ class Retrieval:
 
     async def find(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> Candidates:
         """Whom the sources find before the deadline. A failed one is named in the trail; when all fail, chance serves."""
-        query = SourceQuery(self._source_k, now_s, seed)
-        names = sorted(self._sources)
-        answers = await asyncio.gather(*(self._ask(name, people, query, deadline) for name in names))
-        found = {name: answer for name, answer in zip(names, answers, strict=True) if not isinstance(answer, Degradation)}
-        trail.degraded.extend(answer for answer in answers if isinstance(answer, Degradation))
-        if not found:
+        answers = await self._sources.ask(Question(people, SourceQuery(self._source_k, now_s, seed), deadline))
+        trail.degraded.extend(degradation for _, degradation in sorted(answers.failed.items()))
+        if not answers.found:
             trail.bend("retrieval", "no_source", "random")
             return chance(people, seed, self._pool_size)
-        return merge(found, people, self._pool_size)
-
-    async def _ask(self, name: str, people: EligiblePeople, query: SourceQuery, deadline: Deadline) -> Ids | Degradation:
-        source, key = self._sources[name], f"source:{name}"
-
-        async def work() -> Ids:
-            return checked(await self._door.call(key, source.find, people, query, deadline=deadline), query.k)
-
-        try:
-            return await enter(key, self._breakers[key], work)
-        except StageFailed as exc:
-            return Degradation(key, exc.reason, None)
+        return merge(answers.found, people, self._pool_size)
 
 
 async def prepare(people: EligiblePeople, door: ThreadDoor, deadline: Deadline) -> None:
@@ -84,14 +69,6 @@ async def prepare(people: EligiblePeople, door: ThreadDoor, deadline: Deadline) 
     if not people.is_prepared:
         with suppress(StageFailed):
             await door.call("mask", people.prepare, deadline=deadline)
-
-
-def checked(found: Found, k: int) -> Ids:
-    """The ids that a source returned, at most k. Raises StageBroken when they are no ids."""
-    ids = np.asarray(found.ids)
-    if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
-        raise StageBroken("a source returned no one-dimensional array of integers")
-    return ids[:k].astype(np.int64)
 
 
 def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> Candidates:
@@ -104,14 +81,17 @@ def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> C
     names = tuple(sorted(found))
     ids = np.concatenate([found[name] for name in names])
     ranks = np.concatenate([np.arange(len(found[name])) for name in names])
-    sources = np.repeat(np.arange(len(names), dtype=np.uint64), [len(found[name]) for name in names])
-    order = np.lexsort((sources, ranks))
-    order = order[people.contains(ids[order])]
-    unique, first, inverse = np.unique(ids[order], return_index=True, return_inverse=True)
-    bits = np.zeros(len(unique), np.uint64)
-    np.bitwise_or.at(bits, inverse, np.left_shift(np.uint64(1), sources[order]))
-    by_place = np.argsort(first)[:pool_size]
-    return Candidates(unique[by_place], bits[by_place], names)
+    sources = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
+    # One number says where a find stands among all: the place in its own list, then the source. By id the first find leads.
+    places = ranks * len(names) + sources
+    by_id = np.lexsort((places, ids))
+    ids, places, bits = ids[by_id], places[by_id], np.left_shift(np.uint64(1), sources[by_id].astype(np.uint64))
+    first = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1]))) if len(ids) else by_id
+    unique = ids[first]
+    eligible = people.contains(unique)
+    best = np.flatnonzero(eligible)[np.argsort(places[first[eligible]])[:pool_size]]
+    found_by = np.bitwise_or.reduceat(bits, first) if len(ids) else bits
+    return Candidates(unique[best], found_by[best], names)
 
 
 def chance(people: EligiblePeople, seed: int, pool_size: int) -> Candidates:

@@ -29,6 +29,18 @@ async def enter(name: str, breaker: Breaker, work: Callable[[], Awaitable[T]]) -
             raise StageRaised(type(exc).__name__) from exc
 
 
+def outcome_of(name: str, work: Callable[[], T]) -> T | StageFailed:
+    """The same for work that is in a thread already and whose breaker is the caller's: its result, or what it failed of."""
+    try:
+        with stage(name):
+            return work()
+    except StageFailed as exc:
+        return exc
+    except Exception as exc:  # noqa: BLE001 - the door of a stage
+        unexpected(name, exc)
+        return StageRaised(type(exc).__name__)
+
+
 def unexpected(door: str, exc: Exception) -> None:
     """Count and log, by type only, an exception that nobody foresaw."""
     UNEXPECTED_ERRORS.labels(door, type(exc).__name__).inc()

@@ -79,11 +79,19 @@ class LogisticRanker:
         return calibration.apply(self.curve, self.log_odds(batch.features)).astype(np.float32)
 
     def log_odds(self, features: Floats) -> Doubles:
-        """Before calibration, float64, shape (n,). Summed row by row: a matrix product may add a row's terms in an order
-        that depends on its place in the batch, and equal candidates would no longer tie."""
-        standard = _standard(transform(features), self.means, self.scales)
-        terms = np.where(np.isnan(standard), self.missing, standard * self.coefficients)
-        return np.asarray(terms.sum(axis=1) + self.intercept)
+        """Before calibration, float64, shape (n,). Added feature by feature: a matrix product, or a sum of one candidate alone,
+        may add them in another order than among many, and equal candidates would no longer tie."""
+        standard = _by_feature(features)
+        standard -= self.means[:, None]
+        standard /= self.scales[:, None]
+        np.clip(standard, -FURTHEST, FURTHEST, out=standard)
+        absent = np.isnan(standard)
+        standard *= self.coefficients[:, None]
+        terms = np.where(absent, self.missing[:, None], standard) if absent.any() else standard
+        log_odds = np.full(features.shape[0], self.intercept)
+        for term in terms:
+            log_odds += term
+        return log_odds
 
 
 class LogisticFactory:
@@ -141,10 +149,16 @@ class LogisticFactory:
 
 def transform(features: Floats) -> Doubles:
     """The features on the scales the regression works in: float64, shape (n, k), C-contiguous; NaN stays NaN."""
-    values = features.astype(np.float64, order="C")
-    values[:, _LOGARITHMS] = np.log1p(np.maximum(values[:, _LOGARITHMS], 0.0))
-    shares = np.clip(values[:, _LOG_ODDS], 0.001, 0.999)
-    values[:, _LOG_ODDS] = np.log(shares / (1.0 - shares))
+    return np.ascontiguousarray(_by_feature(features).T)
+
+
+def _by_feature(features: Floats) -> Doubles:
+    """The same by feature, float64, shape (k, n), C-contiguous: what is done to one feature lies together, which takes a third
+    of the time for 500 candidates."""
+    values = features.T.astype(np.float64, order="C")
+    values[_LOGARITHMS] = np.log1p(np.maximum(values[_LOGARITHMS], 0.0))
+    shares = np.clip(values[_LOG_ODDS], 0.001, 0.999)
+    values[_LOG_ODDS] = np.log(shares / (1.0 - shares))
     return values
 
 
