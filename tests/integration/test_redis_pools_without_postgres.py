@@ -54,10 +54,14 @@ def bent(slate: Slate) -> set[tuple[str, str, str | None]]:
     return {(one.stage, one.reason, one.fallback) for one in slate.degraded}
 
 
-@pytest.mark.parametrize("fault", ["pause", "kill"])
+FAULTS = pytest.mark.parametrize("fault", ["pause", "kill"])
+
+
+@FAULTS
 async def test_pools_and_memory_serve_and_each_thing_from_memory_is_named(private_postgres: PrivatePostgres, fault: str) -> None:
     async with world_on(private_postgres) as world:
         getattr(private_postgres, fault)()
+        world.first.lost()
         slates = await ask(world.orchestrator, 6)
         if fault == "pause":
             private_postgres.resume()
@@ -66,9 +70,24 @@ async def test_pools_and_memory_serve_and_each_thing_from_memory_is_named(privat
         assert all(slate.cached for slate in slates)
 
 
+@FAULTS
+async def test_what_is_held_under_unchanged_tokens_serves_and_nothing_is_bent(
+    private_postgres: PrivatePostgres, fault: str
+) -> None:
+    async with world_on(private_postgres) as world:
+        getattr(private_postgres, fault)()
+        slates = await ask(world.orchestrator, 2)
+        ready = await world.orchestrator.ready(REQUEST)
+        if fault == "pause":
+            private_postgres.resume()
+        assert [(slate.cached, slate.degraded, slate.total_count) for slate in slates] == [(True, (), 5)] * 2
+        assert ready is not None
+
+
 async def test_a_database_that_hangs_costs_its_timeout_only_a_few_times(private_postgres: PrivatePostgres) -> None:
     async with world_on(private_postgres) as world:
         private_postgres.pause()
+        world.redis.away = True
         started = time.monotonic()
         await ask(world.orchestrator, 20)
         spent_s = time.monotonic() - started
@@ -79,6 +98,7 @@ async def test_a_database_that_hangs_costs_its_timeout_only_a_few_times(private_
 async def test_when_it_is_back_the_database_is_believed_again(private_postgres: PrivatePostgres) -> None:
     async with world_on(private_postgres) as world:
         private_postgres.kill()
+        world.first.lost()
         await ask(world.orchestrator, 3)
         world.memory = FakePopulation(PEOPLE[:1])
         private_postgres.start()
