@@ -10,6 +10,7 @@ from service.controllers.routes import AnyRequest, body_of, person_id, query_of,
 from service.controllers.shapes import PerformanceQuery, RecommendationQuery, RefreshBody, RefreshReply, SimilarQuery
 from service.domain import SimilarPeople, Slate
 from service.errors import BadInput
+from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.orchestrator import Orchestrator
 from service.recommend.performance import Performance, PerformanceReport
 
@@ -98,10 +99,18 @@ class Recommendations(Controller):
             scope="admin",
             query=PerformanceQuery,
             replies={200: PerformanceReport},
-            description="Counts are 0 and the rest null in an empty window.",
+            errors=(503,),
+            description="Counts are 0 and the rest null in an empty window. Requests to other replicas count within a second. "
+            "503 when Redis, where replicas tell their figures, is away; `scope=replica` does without it.",
         ),
     )
     async def performance(
-        self, request: AnyRequest, performance: NamedDependency[SkipValidation[Performance]]
+        self,
+        request: AnyRequest,
+        performance: NamedDependency[SkipValidation[Performance]],
+        fleet_performance: NamedDependency[SkipValidation[FleetPerformance]],
     ) -> Response[bytes]:
-        return reply(performance.report(query_of(request, PerformanceQuery).window_s))
+        query = query_of(request, PerformanceQuery)
+        if query.scope == "replica":
+            return reply(performance.report(query.window_s))
+        return reply(await fleet_performance.report(query.window_s))

@@ -63,7 +63,7 @@ class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PerformanceQuery(msgspec.Struct, frozen=True, kw_only=True):
-    scope: Annotated[Literal["replica"], Meta(description="The process that answers")] = "replica"
+    scope: Annotated[Literal["fleet", "replica"], Meta(description="All replicas, or only the one that answers")] = "fleet"
     window_s: Annotated[int, Meta(ge=1, le=3600, description="The last so many seconds")] = 60
 
 

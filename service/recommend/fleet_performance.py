@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from service.errors import RedisUnavailable, Unavailable
-from service.fleet.figures import FleetFigures, cover
+from service.fleet.figures import FleetFigures, Put, cover
 from service.recommend.performance import Performance, PerformanceReport, report_of
 from service.recommend.tallies import Sums
 from service.resilience import Deadline
@@ -41,17 +41,14 @@ class FleetPerformance:
             await asyncio.sleep(PAUSE_S)
 
     async def flush(self) -> None:
-        """Tell the fleet what is new. What Redis did not take stays for the next flush, for as long as a window may reach it."""
-        rows = self._own.take(self._limit)
-        if not rows:
-            return
-        kept = None
+        """Tell the fleet what is new, and look whether Redis still has the rest. What it did not take stays for the next flush,
+        for as long as a window may reach it."""
+        rows, put = self._own.take(self._limit), Put()
         try:
             put = await self._figures.put(rows)
-            kept = put.kept
         finally:  # cancelled: the last flush, at the end, has to send it
-            self._own.put_back([span for span, _ in rows if kept is None or span not in kept])
-        self._limit = _AT_ONCE if kept else _PROBING
+            self._own.put_back([span for span, _ in rows if span not in put.kept])
+        self._limit = _AT_ONCE if put.kept or not rows else _PROBING
         if put.forgotten:
             _LOG.info("figures told again, for Redis lost them")
             self._own.put_all_back()

@@ -216,8 +216,10 @@ async def test_similar_takes_only_its_limit(client: httpx.AsyncClient, query: st
     assert (await client.get(f"{PREFIX}/users/1/similar?{query}")).status_code == 422
 
 
-async def test_performance_of_an_empty_window_is_zero_and_null(client: httpx.AsyncClient) -> None:
-    body = (await client.get(f"{PREFIX}/performance?scope=replica&window_s=60")).json()
+@pytest.mark.parametrize("scope", ["fleet", "replica"])
+async def test_performance_of_an_empty_window_is_zero_and_null(client: httpx.AsyncClient, scope: str) -> None:
+    body = (await client.get(f"{PREFIX}/performance?scope={scope}&window_s=60")).json()
+    assert (body["scope"], body["replicas"], body["window_s"]) == (scope, 0, 60)
     assert (body["requests"], body["errors"], body["avg_generation_time_ms"], body["cache_hit_rate"]) == (0, 0, None, None)
     assert (body["by_algorithm_version"], body["stages"]) == ({}, {})
 
@@ -225,14 +227,16 @@ async def test_performance_of_an_empty_window_is_zero_and_null(client: httpx.Asy
 async def test_performance_counts_what_was_answered(client: httpx.AsyncClient) -> None:
     for _ in range(4):
         await client.get(f"{URL}?algorithm_version=heuristic")
-    body = (await client.get(f"{PREFIX}/performance")).json()
-    assert (body["requests"], body["degraded"], body["cache_hit_rate"]) == (4, 0, 0.75)
+    body, own = [(await client.get(f"{PREFIX}/performance{scope}")).json() for scope in ("", "?scope=replica")]
+    assert (body["scope"], own["scope"], body | {"scope": "replica"}) == ("fleet", "replica", own)
+    assert (body["requests"], body["degraded"], body["cache_hit_rate"], body["replicas"]) == (4, 0, 0.75, 1)
     assert body["by_algorithm_version"]["heuristic"]["requests"] == 4
     assert body["stages"]["ranking"]["p95_ms"] > 0
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("scope=fleet", "scope"), ("window_s=0", "window_s"), ("window_s=3601", "window_s")]
+    ("query", "field"),
+    [("scope=cluster", "scope"), ("scope=", "scope"), ("window_s=0", "window_s"), ("window_s=3601", "window_s")],
 )
 async def test_performance_refuses_what_it_does_not_offer(client: httpx.AsyncClient, query: str, field: str) -> None:
     answer = await client.get(f"{PREFIX}/performance?{query}")

@@ -182,19 +182,29 @@ async def test_while_redis_is_away_little_is_tried_and_afterwards_no_more_than_a
         pair.set(second)
         pair.serve()
     pair.shelf.away = True
-    await pair.flush()
-    await pair.flush()
+    await pair.told[0].flush()
+    await pair.told[0].flush()
     pair.shelf.away = False
-    for _ in range(6):
-        await pair.flush()
-    assert pair.shelf.n_puts == [100, 4, 4, 100, 100]  # 200 seconds and 4 minutes in all
+    for _ in range(4):
+        await pair.told[0].flush()
+    assert pair.shelf.n_puts == [100, 4, 4, 100, 100, 0]  # 200 seconds and 4 minutes in all
 
 
-async def test_without_anything_new_nothing_is_told(pair: Pair) -> None:
+async def test_without_anything_new_nothing_is_told_but_redis_is_looked_after(pair: Pair) -> None:
     pair.serve()
     await pair.flush()
     await pair.flush()
-    assert len(pair.shelf.n_puts) == 1
+    assert pair.shelf.n_puts == [2, 0, 0, 0]
+
+
+async def test_an_idle_replica_tells_again_what_redis_forgot(pair: Pair) -> None:
+    pair.serve()
+    await pair.flush()
+    pair.shelf.rows.clear()
+    pair.figures[0].forgotten = True
+    await pair.flush()
+    await pair.flush()
+    assert await pair.requests() == 1
 
 
 async def test_redis_away_is_said_with_the_way_out(pair: Pair) -> None:

@@ -81,19 +81,19 @@ def test_merged_figures_of_replicas_are_those_of_one_that_saw_everything(
     happened: list[tuple[int, int, Observation | str]], window_s: int
 ) -> None:
     clock = FakeClock()
-    replicas, one = [Performance(clock.monotonic) for _ in range(3)], Performance(clock.monotonic)
+    replicas, alone = [Performance(clock.monotonic) for _ in range(3)], Performance(clock.monotonic)
     for replica, at_s, what in happened:  # seconds in any order: clocks are set back as well
         clock.elapsed_s = at_s
         note(replicas[replica], what)
-        note(one, what)
+        note(alone, what)
     clock.elapsed_s = 200
     sums = Sums()
-    for replica in replicas:
-        sums.add(replica.rows(window_s))
+    for performance in replicas:
+        sums.add(performance.rows(window_s))
     whole = Sums()
-    whole.add(one.rows(window_s))
+    whole.add(alone.rows(window_s))
     told = Sums()
-    told.add([merged([row for replica in replicas for row in replica.rows(window_s)])])
+    told.add([merged([row for performance in replicas for row in performance.rows(window_s)])])
     assert counted(sums) == counted(told) == counted(whole)
 
 
