@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.population.bits import WORD_ROWS, Words, mark, n_words, test
-from service.population.sides import ranks
+from service.population.ids import SortedIds
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
@@ -20,6 +20,7 @@ class Directory:
 
     def __init__(self, ids: Ids, rows: NDArray[np.integer]) -> None:
         self.base_ids = ids
+        self._sorted = SortedIds(ids)
         self.base_rows = rows
         self._elsewhere: dict[int, int] = {}
         # Rows of the base that stand for nobody any more: their people are elsewhere, or gone.
@@ -57,7 +58,7 @@ class Directory:
 
     def ranks(self, ids: Ids) -> NDArray[np.int64]:
         """The rank of each, int64 (n,); -1 for who is not of the base."""
-        return ranks(self.base_ids, ids)
+        return self._sorted.places(ids)
 
     def ids(self) -> Ids:
         """Ids of everyone, int64 (n_people,), in no particular order."""
