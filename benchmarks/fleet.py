@@ -55,7 +55,7 @@ class Effort(msgspec.Struct, frozen=True):
 
 
 EFFORT = Effort()
-FULL_EFFORT = Effort(people=100_000, viewers=100_000, requests=100_000, warm=100_000)
+FULL_EFFORT = Effort(people=100_000, viewers=100_000, requests=40_000, warm=40_000)
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -61,6 +61,9 @@ class Seen:
     warm: list[Load] = field(default_factory=list)
     hits: list[Load] = field(default_factory=list)
     bare: list[Load] = field(default_factory=list)
+    hits_cpu_us: list[float] = field(default_factory=list)
+    """CPU time of the replica a request, in each round; the bare callable's likewise."""
+    bare_cpu_us: list[float] = field(default_factory=list)
     open: Load | None = None
     misses: Load | None = None
     others: int = 0
@@ -90,6 +93,8 @@ def measure(home: Path, effort: Effort) -> list[Row]:
         Row("hits: requests", statistics.median(load.per_s for load in seen.hits), "1/s"),
         Row("hits: bare callable, same bytes and core", statistics.median(load.per_s for load in seen.bare), "1/s"),
         Row("hits: requests / bare callable", round(statistics.median(ratios), 3), "ratio", LEAST_RATIO),
+        Row("hits: CPU a request", round(statistics.median(seen.hits_cpu_us), 1), "µs"),
+        Row("hits: CPU a request of the bare callable", round(statistics.median(seen.bare_cpu_us), 1), "µs"),
         Row(f"hits: p50 at {effort.per_s:g}/s, open loop", seen.open.p50_ms, "ms"),
         Row(f"hits: p99 at {effort.per_s:g}/s, open loop", seen.open.p99_ms, "ms", MOST_P99_MS, at_most=True),
         Row("hits: failures", sum(load.failures for load in timed), "requests", 0, at_most=True),
@@ -145,8 +150,10 @@ def _load(replica: Process, effort: Effort, seen: Seen, body: Path, cores: Seque
     closed = Pace(connections=CONNECTIONS, seconds=effort.seconds)
     with replicas.bare(body, cores) as bare:
         for _ in range(effort.rounds):
-            seen.hits.append(drive(replica.port, zipf, closed))
-            seen.bare.append(drive(bare.port, zipf, closed))
+            for server, loads, cpu_us in ((replica, seen.hits, seen.hits_cpu_us), (bare, seen.bare, seen.bare_cpu_us)):
+                before_s = server.cpu_s()
+                loads.append(drive(server.port, zipf, closed))
+                cpu_us.append((server.cpu_s() - before_s) * 1e6 / loads[-1].requests)
     opened = Pace(connections=OPEN_CONNECTIONS, seconds=3 * effort.seconds, per_s=effort.per_s)
     seen.open = drive(replica.port, zipf, opened)
     afresh = [f"{path}?use_cache=false" for path in zipf]

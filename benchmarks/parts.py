@@ -1,5 +1,6 @@
 """Whose time a stack of calls is: pure, so that a profile can be read by the parts of a request and not by functions."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,8 +56,13 @@ def parse(line: str) -> tuple[list[Frame], int]:
 
 def frames_of(stack: str) -> list[Frame]:
     """The frames of `function (file:line);...`, in that order."""
-    frames = [found for each in stack.split(";") if (found := _FRAME.match(each))]
-    return [(_ROOTS.sub("", found["file"]), found["function"].rpartition(".")[2]) for found in frames]
+    return [frame for each in stack.split(";") if (frame := _frame(each)) is not None]
+
+
+@functools.cache
+def _frame(text: str) -> Frame | None:
+    found = _FRAME.match(text)
+    return None if found is None else (_ROOTS.sub("", found["file"]), found["function"].rpartition(".")[2])
 
 
 def waits(stack: Sequence[Frame]) -> bool:

@@ -35,6 +35,7 @@ class Sampler:
         self._out = out
         self._counts: Counter[str] = Counter()
         self._main = threading.get_ident()
+        self._at_it = False
 
     def install(self) -> None:
         signal.signal(signal.SIGPROF, self._sample)
@@ -42,13 +43,19 @@ class Sampler:
         signal.signal(signal.SIGUSR2, self._write)
 
     def _sample(self, number: int, frame: FrameType | None) -> None:
-        """All that is at work. The event loop's thread is idle in C where others work; where none does, the work is its own."""
+        if self._at_it:  # the tick came while the one before was looked at
+            return
+        self._at_it = True
+        self._counts.update(self._at_work(frame))
+        self._at_it = False
+
+    def _at_work(self, frame: FrameType | None) -> list[str]:
+        """The event loop's thread is idle in C where others work; where none does, the work is its own."""
         threads = sys._current_frames()
         threads.pop(self._main)
-        others = [stack_of(each) for each in threads.values()]
-        busy = [each for each in others if not waits(frames_of(each))]
+        busy = [stack for each in threads.values() if not waits(frames_of(stack := stack_of(each)))]
         mine = stack_of(frame)
-        self._counts.update(busy if busy and in_loop(frames_of(mine)) else [*busy, mine])
+        return busy if busy and in_loop(frames_of(mine)) else [*busy, mine]
 
     def _write(self, number: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
