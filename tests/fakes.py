@@ -218,10 +218,18 @@ class MemoryRedis:
         for command in commands:
             if command[0] == "SET":
                 self.values[str(command[1])] = command[2]  # type: ignore[assignment]
+            elif command[0] == "RELEASE":
+                await self.release(str(command[1]), str(command[2]))
         return [b"OK"] * len(commands)
 
-    async def take(self, key: str, owner: str, life_ms: int) -> bool | None:
-        return None if self.away else self.values.setdefault(key, owner.encode()) == owner.encode()
+    async def contend(self, key: str, owner: str, life_ms: int, names: Sequence[str]) -> tuple[bool, list[bytes | None]] | None:
+        if self.away:
+            return None
+        is_mine = self.values.setdefault(key, owner.encode()) == owner.encode()
+        return is_mine, [self.values.get(name) for name in names]
+
+    def releasing(self, key: str, owner: str) -> list[Command]:
+        return [("RELEASE", key, owner)]
 
     async def release(self, key: str, owner: str) -> None:
         if not self.away and self.values.get(key) == owner.encode():

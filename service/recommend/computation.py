@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.domain import Degradation, ServedFeatures
 from service.recommend.flights import SingleFlight
 from service.recommend.identifiers import uuid7
-from service.recommend.once import Once
+from service.recommend.once import Lease, Once
 from service.recommend.pool_store import Pools
 from service.recommend.pools import Pool, PoolKey, ViewerMarks
 from service.recommend.ports import Asking, Models, Trail
@@ -76,11 +76,8 @@ class Computation:
         self._share = retrieval_share
         self._new_id = new_id
         self._flights: SingleFlight[Made] = SingleFlight()
-
-    @property
-    def sources(self) -> str:
+        self.sources = retrieval.configuration
         """The source configuration in words."""
-        return self._retrieval.configuration
 
     async def make(self, job: Job, deadline: Deadline, trail: Trail) -> tuple[Pool, ServedFeatures | None]:
         """The pool, and its features for the one caller for whom it was made."""
@@ -94,28 +91,24 @@ class Computation:
 
     async def renew(self, job: Job, deadline: Deadline) -> Made | None:
         """The pool made in the place of a stale one; None when another replica is at it, or Redis is away."""
-        async with self._once.lease(job.key) as is_mine:
-            if not is_mine:
+        async with self._once.lease(job.key) as lease:
+            if not lease.is_mine:
                 return None
-            found, _ = await self._pools.stored(job.key, deadline)
-            return Made(found, is_new=False) if found is not None and job.suits(found) else await self._make(job, deadline)
+            if lease.found is not None and job.suits(lease.found):
+                return Made(lease.found, is_new=False)
+            return await self._make(job, deadline, lease)
 
     async def _make_once(self, job: Job, deadline: Deadline) -> Made:
-        """One computation in the fleet. Another replica's is waited for, for a moment; whoever gets the lease may come just
-        after another has stored the pool and given it up."""
+        """One computation in the fleet. Another replica's is waited for, for a moment."""
         if job.generations is None:
             return await self._make(job, deadline)
-        async with self._once.lease(job.key) as is_mine:
-            found = None
-            if is_mine:
-                found, _ = await self._pools.stored(job.key, deadline)
-            elif is_mine is False:
+        async with self._once.lease(job.key) as lease:
+            found = lease.found if lease.found is not None and job.suits(lease.found) else None
+            if found is None and lease.is_mine is False:
                 found = await self._once.awaited(job.key, job.suits, deadline)
-            if found is not None and job.suits(found):
-                return Made(found, is_new=False)
-            return await self._make(job, deadline)
+            return Made(found, is_new=False) if found is not None else await self._make(job, deadline, lease)
 
-    async def _make(self, job: Job, deadline: Deadline) -> Made:
+    async def _make(self, job: Job, deadline: Deadline, lease: Lease | None = None) -> Made:
         trail, pool_id, asking = Trail(), self._new_id(), job.asking
         seed = pool_id.int & 0x7FFF_FFFF_FFFF_FFFF
         for_retrieval = deadline.part(self._share)
@@ -134,7 +127,9 @@ class Computation:
         pool = _pool(pool_id, job, found, ranked, best_first, incarnations)
         if job.generations is not None and not trail.degraded:
             with stage("store"):
-                await self._pools.write(job.key, pool)
+                is_over = await self._pools.write(job.key, pool, lease.giving_up if lease is not None else ())
+            if lease is not None:
+                lease.is_over = is_over
         return Made(pool, tuple(trail.degraded), _served(pool, ranked, best_first))
 
 

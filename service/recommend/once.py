@@ -4,9 +4,11 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from service.fleet.wire import Command
 from service.recommend.pool_store import Pools
-from service.recommend.pools import Pool, PoolKey
+from service.recommend.pools import Pool, PoolKey, decode
 from service.recommend.ports import LeaseOffice
 from service.resilience import Deadline
 
@@ -14,6 +16,18 @@ LEASE_MS = 1000
 """A computation takes 5 to 250 ms; of one whose replica has died, others wait WAIT_S each for no longer than this."""
 WAIT_S = 0.05
 _LOOK_EVERY_S = 0.005
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """Whether this replica is the one that makes the pool; None while Redis is away. `found` is the pool that stood just after:
+    whoever gets the lease may come when another has stored it and given the lease up."""
+
+    is_mine: bool | None
+    found: Pool | None = None
+    giving_up: tuple[Command, ...] = ()
+    """To be sent along with what is stored, which spares a round trip; `is_over` then."""
+    is_over: bool = False
 
 
 class Once:
@@ -25,15 +39,18 @@ class Once:
         self._sleep = sleep
 
     @asynccontextmanager
-    async def lease(self, key: PoolKey) -> AsyncIterator[bool | None]:
-        """Whether this replica is the one that makes the pool; None while Redis is away. Given up at the end, also of one that
-        failed or was not stored."""
+    async def lease(self, key: PoolKey) -> AsyncIterator[Lease]:
+        """The lease of a pool. Given up at the end, also of a computation that failed or was not stored."""
         owner = secrets.token_hex(8)
-        is_mine = await self._leases.take(key.lease, owner, LEASE_MS)
+        contended = await self._leases.contend(key.lease, owner, LEASE_MS, [key.pool])
+        lease = Lease(None)
+        if contended is not None:
+            is_mine, (value,) = contended
+            lease = Lease(is_mine, decode(value) if value else None, tuple(self._leases.releasing(key.lease, owner)))
         try:
-            yield is_mine
+            yield lease
         finally:
-            if is_mine:
+            if lease.is_mine and not lease.is_over:
                 await self._leases.release(key.lease, owner)
 
     async def awaited(self, key: PoolKey, suits: Callable[[Pool], bool], deadline: Deadline) -> Pool | None:

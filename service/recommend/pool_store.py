@@ -1,10 +1,12 @@
 """Pools where they are kept: in Redis for all replicas, and the fresh ones in process, which saves bringing and decoding them."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from service.fleet.tokens import Tokens
+from service.fleet.wire import Command
 from service.recommend.bounded import Bounded
 from service.recommend.pools import Lives, Pool, PoolKey, ViewerMarks, decode, encode
 from service.recommend.ports import SharedStore, TokenSource
@@ -96,11 +98,12 @@ class Pools:
         value, lease = read[1]
         return decode(value) if value else None, lease is not None
 
-    async def write(self, key: PoolKey, pool: Pool) -> None:
-        """Keep a pool for its hard life, here and for all."""
+    async def write(self, key: PoolKey, pool: Pool, along: Sequence[Command] = ()) -> bool:
+        """Keep a pool for its hard life, here and for all; whether Redis was there to take it, and what was sent along."""
         self._held.put(key, pool)
         store = ("SET", key.pool, encode(pool), "EX", self.lives.hard_s)
-        await self._redis.run("store pool", [store, *self._tokens.prolonged(key.viewer_id)], Deadline(_LONGEST_S))
+        commands = [store, *self._tokens.prolonged(key.viewer_id), *along]
+        return await self._redis.run("store pool", commands, Deadline(_LONGEST_S)) is not None
 
     async def _read(self, wanted: Wanted, deadline: Deadline) -> Look:
         read = await self._tokens.read(wanted.key.viewer_id, wanted.names if wanted.use_cache else (), deadline)

@@ -60,9 +60,13 @@ class SharedStore(Protocol):
 class LeaseOffice(Protocol):
     """Who computes what: one in the fleet."""
 
-    async def take(self, key: str, owner: str, life_ms: int) -> bool | None: ...
+    async def contend(
+        self, key: str, owner: str, life_ms: int, names: Sequence[str]
+    ) -> tuple[bool, list[bytes | None]] | None: ...
 
     async def release(self, key: str, owner: str) -> None: ...
+
+    def releasing(self, key: str, owner: str) -> list[Command]: ...
 
 
 class ImpressionSink(Protocol):

@@ -26,7 +26,7 @@ from service.resilience import Deadline
 
 Ids = NDArray[np.int64]
 
-_PROFILE_BYTES, _ID_BYTES = 2000, 32
+_PROFILE_BYTES, _ID_BYTES = 700, 32
 
 _STANDS: dict[int, tuple[tuple[str, str], bool]] = {
     CODES[Kind.LIKE]: (("liked", "liked_by"), True),
@@ -137,7 +137,7 @@ class Viewers:
 
     def heard(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> None:
         """Drop what contradicts these events, whose kinds are codes: what is held, and what is being read, of which it cannot be
-        known. 10,000 events of people who are not held take 1.3 ms."""
+        known. 10,000 events of people who are not held take 4 ms."""
         held, reading = self._held.keys(), self._reading
         concerned = {who for who in {*actors.tolist(), *targets.tolist()} if who in held or who in reading}
         if not concerned:

@@ -194,13 +194,13 @@ async def test_nobody_waits_for_another_longer_than_allowed() -> None:
 
 async def test_who_has_waited_in_vain_computes_and_stores() -> None:
     world = crowd()
-    take, dead = world.redis.take, b"somebody who died"
+    contend, dead = world.redis.contend, b"somebody who died"
 
-    async def taken(key: str, owner: str, life_ms: int) -> bool | None:
+    async def taken(key: str, *given: Any) -> Any:
         world.redis.values[key] = dead
-        return await take(key, owner, life_ms)
+        return await contend(key, *given)
 
-    world.redis.take = taken  # type: ignore[method-assign]
+    world.redis.contend = taken  # type: ignore[method-assign, assignment]
     slate = await world.orchestrator.recommend(ask())
     assert (slate.total_count, len(world.redis.pools), dead in world.redis.values.values()) == (5, 1, True)
 
@@ -228,16 +228,16 @@ async def test_a_computation_that_fails_gives_up_its_lease() -> None:
 async def test_whoever_gets_the_lease_after_the_pool_was_stored_takes_it() -> None:
     world = crowd()
     one, other = world.orchestrator, world.build()
-    take = world.redis.take
-    second: list[str] = []
+    contend = world.redis.contend
+    contending: list[str] = []
 
-    async def late(key: str, owner: str, life_ms: int) -> bool | None:
-        if not second:
-            second.append(owner)
+    async def late(key: str, *given: Any) -> Any:
+        contending.append(key)
+        if len(contending) == 1:
             await one.recommend(ask())
-        return await take(key, owner, life_ms)
+        return await contend(key, *given)
 
-    world.redis.take = late  # type: ignore[method-assign]
+    world.redis.contend = late  # type: ignore[method-assign, assignment]
     slate = await other.recommend(ask())
     assert (slate.total_count, world.sources["explore"].asked) == (5, 1)
 
