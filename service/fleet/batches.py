@@ -38,7 +38,8 @@ class Batches(Generic[Q, A]):
         self._asked: set[_Caller[Q, A]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beginning = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
+        self._alarm_s = 0.0  # kept here: uvloop's handle of a time that is now has no `when()`
 
     async def answers(self, items: Sequence[Q], seconds: float) -> list[A] | None:
         """Those to these items; None when there are none, or `seconds` have passed."""
@@ -48,7 +49,7 @@ class Batches(Generic[Q, A]):
         if not self._beginning and self._free_lanes:
             self._beginning = True
             loop.call_soon(self._begin)
-        if self._alarm is None or caller.ends_s < self._alarm.when():
+        if self._alarm is None or caller.ends_s < self._alarm_s:
             self._set_alarm(loop, caller.ends_s)
         return await caller.answer
 
@@ -108,6 +109,7 @@ class Batches(Generic[Q, A]):
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = loop.call_at(at_s, self._give_up)
+        self._alarm_s = at_s
 
     def _give_up(self) -> None:
         """Answer those whose time has passed; the alarm is set anew for whoever is left."""

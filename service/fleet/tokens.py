@@ -52,8 +52,7 @@ class ViewerTokens:
             if created is None:
                 return None
             found = [next(created) if value is None else value for value in found]
-        version, generation, everyone = (value.decode("ascii", "replace") for value in found if value is not None)
-        return Tokens(version, generation, everyone), values[3:]
+        return Tokens(*[value.decode("ascii", "replace") for value in found if value is not None]), values[3:]
 
     async def changed(self, viewer_ids: Collection[int]) -> bool:
         """New versions. False when Redis did not take all: the change feed then carries the news."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+import uvloop
 
 from service.fleet.client import Fleet, Refused
 from service.resilience import Breaker, Deadline
@@ -173,6 +174,24 @@ async def test_who_gives_up_while_redis_hangs_leaves_the_others_their_answer(pri
             look.cancel()
         private_valkey.resume()
         assert await asyncio.gather(*looks[1::2]) == [[b"v"]] * 5
+
+
+def test_the_event_loop_that_serves_is_as_good_as_asyncios(private_valkey: PrivateValkey) -> None:
+    async def story() -> None:
+        async with opened(private_valkey.url, timeout_s=20) as fleet:
+            await put(fleet, ("k", "v"))
+            assert await asyncio.gather(*(read(fleet, "k") for _ in range(40))) == [[b"v"]] * 40
+            private_valkey.pause()
+            patient = asyncio.create_task(read(fleet, "k", seconds=20))
+            assert await asyncio.gather(*(read(fleet, "k", seconds=0.01 * n) for n in range(5))) == [None] * 5
+            private_valkey.resume()
+            assert await patient == [b"v"]
+            private_valkey.kill()
+            assert await read(fleet, "k") is None
+            private_valkey.start()
+            assert await read(fleet, "k") == [None]
+
+    uvloop.run(story())
 
 
 async def test_a_wrong_password_is_redis_away(servers: object) -> None:

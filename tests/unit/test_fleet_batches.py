@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+import uvloop
 
 from service.fleet import batches
 from service.fleet.batches import Batches
@@ -117,6 +118,15 @@ async def test_deadlines_pass_in_their_own_order() -> None:
     assert await answers(*tasks) == [None, None, None]
     assert left == ["quick", "middling", "slow"]
     server.lets.set()
+
+
+def test_a_deadline_that_has_passed_gives_none_in_the_loop_that_serves() -> None:
+    async def asked() -> Sequence[list[str] | None]:
+        server = Server()
+        return await answers(server.ask("a", seconds=0.0), server.ask("b", seconds=0.0), server.ask("c"))
+
+    assert uvloop.run(asked()) == [None, None, ["C"]]
+    assert asyncio.run(asked()) == [None, None, ["C"]]
 
 
 async def test_none_of_a_batch_is_none_for_each_of_it() -> None:
