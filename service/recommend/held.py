@@ -6,6 +6,7 @@ to be dropped, since each use looks at all four.
 """
 
 from dataclasses import dataclass
+from weakref import ReferenceType, ref
 
 from service.fleet.tokens import Tokens
 from service.recommend.answers import shown_people
@@ -27,10 +28,11 @@ Place = tuple[PoolKey, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldSlate:
-    """A slate and what it was made of. `people_since`: the clock of drops of profiles before they were read."""
+    """A slate and what it was made of. `people_since`: the clock of drops of profiles before they were read. The viewer's
+    state is held elsewhere: what is let go there must not live on here."""
 
     finished: Finished
-    viewer: ViewerState
+    viewer: ReferenceType[ViewerState]
     generations: tuple[str, str]
     fresh_until_s: float
     people_since: int
@@ -54,9 +56,10 @@ class Slates:
 
     def stands(self, held: HeldSlate, key: PoolKey, tokens: Tokens, now_s: float) -> bool:
         """Whether it may be shown, by tokens that were read just now; if not, it is forgotten."""
-        people = held.finished.people.candidate_ids
+        people, viewer = held.finished.people.candidate_ids, held.viewer()
         stands = (
-            self._viewers.held(key.viewer_id, tokens.version) is held.viewer
+            viewer is not None
+            and self._viewers.held(key.viewer_id, tokens.version) is viewer
             and held.generations == (tokens.everyone, tokens.generation)
             and now_s < held.fresh_until_s
             and self._fragments.usable
@@ -89,7 +92,7 @@ class Slates:
             bundle_version=pool.bundle_version,
             experiment=turn.arm,
         )
-        held = HeldSlate(finished, viewer, pool.generations, fresh_until_s, course.people_since)
+        held = HeldSlate(finished, ref(viewer), pool.generations, fresh_until_s, course.people_since)
         self._held.put((turn.wanted.key, turn.request.limit), held)
 
     def clear(self) -> None:

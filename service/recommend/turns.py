@@ -22,6 +22,9 @@ from service.resilience import Deadline
 from service.telemetry import stage
 from service.threads import ThreadDoor
 
+_LONGEST_S = 1.0
+"""Bound on a read of tokens where no deadline is near; Redis' own time limit is shorter."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Turn:
@@ -117,7 +120,7 @@ class Courses:
         """A new pool, shown by a state that was read after it was made: making one takes long enough for a block."""
         pool, features = await self.computation.make(job, turn.deadline, turn.trail)
         viewer_id, deadline = turn.request.viewer_id, turn.deadline
-        tokens = await self.pools.tokens(viewer_id, deadline.at_most(LEAST_S, LEAST_S))
+        tokens = await self.pools.tokens(viewer_id, deadline.at_most(_LONGEST_S, LEAST_S))
         version = None if tokens is None else tokens.version
         newest = await self.viewers.state(viewer_id, version, turn.memory, deadline, turn.trail)
         return await self.show(turn, pool, newest or viewer, tokens, features)

@@ -41,7 +41,7 @@ _STANDS: dict[int, tuple[tuple[str, str], bool]] = {
 after it."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class ViewerState:
     """A viewer as last read. `token` None: nothing says how long this stands, so it serves one request."""
 
