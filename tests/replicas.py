@@ -17,6 +17,7 @@ from tests.embedded import ROOT, eventually
 
 AMITY = [sys.executable, "-m", "service.cli"]
 START_S = 90.0
+_STRANGE = re.compile(r"Traceback|Task exception|never awaited|unexpected error")
 _SERVES = re.compile(r"Amity serves on (http://\S+)")
 
 PATIENT = {
@@ -118,6 +119,12 @@ class Replica:
         """The sum of a metric's samples over all its labels, or the one sample of a name with its labels."""
         lines = self.client.get("/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    def assert_unharmed(self) -> None:
+        """Nothing happened in it that nobody foresaw."""
+        strange = [line for line in self.said.splitlines() if _STRANGE.search(line)]
+        assert self.metric("amity_unexpected_errors_total") == 0, strange
+        assert strange == []
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -15,9 +15,10 @@ from tests.faults.fleet_writes import Writes
 from tests.faults.rules import Rules
 
 N_VIEWERS, N_WRITERS, N_READERS = 12, 6, 2
-LAGS = 2
-"""How many times the longest empty request may be added to a bound: news passes two loops, Redis's and the replica's, and the
-empty request one of these and the test's own."""
+LAGS, TRIPS = 2, 4
+"""How many times the longest request for nothing may be added to the time of news, which passes two loops, Redis's and the
+replica's; and how many times the longest look into the database to the feed's time, which takes up to four: what is new, whose
+it is, what of it stands, what is newer. The feed waits for running transactions besides: the longest write."""
 LOOKED_BACK_S = 1.5
 WAITED_SHARE = 0.25
 """Of the writes that are heeded after a second only, those that are waited for."""
@@ -35,7 +36,9 @@ class Crowd:
         self.viewers = self.random.sample(sorted(rules.people), N_VIEWERS)
         self.writes = Writes(self.model, self.viewers, self.random)
         self._wires = [Wire(address) for address in addresses]
-        self._lags = [Lag(wire) for wire in self._wires]
+        self._loops = [Lag(wire, "/health/live", 0.02) for wire in self._wires]
+        self._databases = [Lag(wire, f"/api/v1/users/{self.viewers[0]}", 0.05) for wire in self._wires]
+        self._took_to_write: deque[tuple[float, float]] = deque(maxlen=N_WRITERS * 20)
         self._left = 0
         self._ages = sorted(person["age"] for person in rules.people.values() if person["age"] is not None)
         self._words = sorted({word for person in rules.people.values() for word in person["interests"]})
@@ -47,7 +50,7 @@ class Crowd:
         async with AsyncExitStack() as stack:
             for wire in self._wires:
                 await stack.enter_async_context(wire)
-            beside = [asyncio.create_task(lag.run()) for lag in self._lags]
+            beside = [asyncio.create_task(lag.run()) for lag in (*self._loops, *self._databases)]
             beside += [asyncio.create_task(self._read_on()) for _ in range(N_READERS)]
             trying = [asyncio.create_task(self._try_on()) for _ in range(N_WRITERS)]
             try:
@@ -86,13 +89,14 @@ class Crowd:
         bound_s = max([NEWS_S, *(write.bound_s for write in begun)])
         if planned.is_of_pair or (bound_s > NEWS_S and self.random.random() > WAITED_SHARE):
             return
-        await self._passed(reply.ended_s + bound_s)
+        await self._passed(reply.ended_s + bound_s, bound_s > NEWS_S)
         await self._read(self.random.choice(self._usual[viewer]), but=writer)
         await self._read_similar(viewer)
         if planned.what == "erase":
             await self._read(Question(planned.people[0], 20))
 
     def _acknowledged(self, begun: Sequence[Write], writer: int, reply: Reply) -> None:
+        self._took_to_write.append((reply.begun_s, reply.ended_s))
         told = self.weather.told(writer, reply.begun_s, reply.ended_s)
         for write in begun:
             write.ended_s = reply.ended_s
@@ -104,11 +108,12 @@ class Crowd:
         seen_by = [viewer for viewer in self.viewers if self.writes.saw[viewer] & set(people)]
         return self.random.choice(themselves or seen_by or self.viewers)
 
-    async def _passed(self, moment_s: float) -> None:
-        ahead_s = moment_s + self._slack_s(time.monotonic()) - time.monotonic()
+    async def _passed(self, moment_s: float, by_feed: bool) -> None:
+        now_s = time.monotonic()
+        ahead_s = moment_s + (self._feed_lag_s(now_s) if by_feed else self._lag_s(now_s)) - now_s
         if ahead_s > 0:
             await asyncio.sleep(ahead_s + 0.001)
-            await self._passed(moment_s)  # the lag may have grown meanwhile
+            await self._passed(moment_s, by_feed)  # the lag may have grown meanwhile
 
     async def _read(self, question: Question, but: int | None = None) -> None:
         replica = self._any_replica(but)
@@ -129,7 +134,7 @@ class Crowd:
             assert broken is None, f"{person['id']} breaks {_history(broken, read)} in {about}"
             self._check_fields(person, read, about)
         if len(ids) < question.limit:
-            self._check_short(question, set(ids), read)
+            self._check_short(question, set(ids), read, about)
         self.writes.saw[question.viewer_id] = set(ids)
         self.judged["from a pool" if answer["cached"] else "computed"] += 1
 
@@ -149,7 +154,14 @@ class Crowd:
 
     def _read_of(self, reply: Reply, replica: int) -> Read:
         alone = self.weather.alone(replica, reply.begun_s, reply.ended_s)
-        return Read(reply.begun_s, reply.ended_s, self._slack_s(reply.begun_s), self.weather.late_until_s(replica), alone)
+        return Read(
+            begun_s=reply.begun_s,
+            ended_s=reply.ended_s,
+            lag_s=self._lag_s(reply.begun_s),
+            feed_lag_s=self._feed_lag_s(reply.begun_s),
+            late_until_s=self.weather.late_until_s(replica),
+            alone=alone,
+        )
 
     def _answered(self, person_id: int, reply: Reply, read: Read, about: Any) -> bool:
         """A 200 for somebody who is there and a 404 for nobody; while that changes either. Whether there is an answer."""
@@ -161,12 +173,15 @@ class Crowd:
         stale = self.model.stale_field(person, read)
         assert stale is None, f"{stale} of {person}: {_times(self.model.people[person['id']][stale], read)} in {about}"
 
-    def _check_short(self, question: Question, ids: set[int], read: Read) -> None:
+    def _check_short(self, question: Question, ids: set[int], read: Read, about: Any) -> None:
         """Nobody is lost: a short list has everyone. Counting them takes 5 ms, so not each time."""
         if self.random.random() < 0.3:
             self.judged["short"] += 1
-            lost = self.model.surely_eligible(question, read) - ids
-            assert not lost, (question, lost, ids)
+            for lost in self.model.surely_eligible(question, read) - ids:
+                facts = {
+                    rule.name: [_times(fact, read) for fact in rule.facts] for rule in self.model.rules_of_showing(question, lost)
+                }
+                raise AssertionError(f"{lost} is not in {about}, {read}, though {facts}")
 
     def _question(self, viewer: int) -> Question:
         draw = self.random
@@ -187,8 +202,13 @@ class Crowd:
     def _any_replica(self, but: int | None = None) -> int:
         return self.random.choice([index for index in range(len(self._wires)) if index != but])
 
-    def _slack_s(self, now_s: float) -> float:
-        return LAGS * max(lag.longest_s(now_s - LOOKED_BACK_S, now_s) for lag in self._lags)
+    def _lag_s(self, now_s: float) -> float:
+        return LAGS * max(lag.longest_s(now_s - LOOKED_BACK_S, now_s) for lag in self._loops)
+
+    def _feed_lag_s(self, now_s: float) -> float:
+        since_s = now_s - LOOKED_BACK_S - FEED_S
+        looks_s = TRIPS * max(lag.longest_s(since_s, now_s) for lag in self._databases)
+        return looks_s + max((ended - begun for begun, ended in self._took_to_write if ended >= since_s), default=0.0)
 
 
 async def _first_failure(trying: list[asyncio.Task[None]], beside: list[asyncio.Task[None]]) -> None:
@@ -211,6 +231,6 @@ def _times(fact: Fact, read: Read) -> list[str]:
 def _history(broken: Any, read: Read) -> str:
     if isinstance(broken, str):
         return broken
-    took_ms, lag_ms = (read.ended_s - read.begun_s) * 1000, read.lag_s * 1000
+    took_ms, lag_ms = (read.ended_s - read.begun_s) * 1000, (read.lag_s * 1000, read.feed_lag_s * 1000)
     told = " | ".join("; ".join(_times(fact, read)) for fact in broken.facts)
-    return f"'{broken.name}' (answered in {took_ms:.1f} ms, lag {lag_ms:.1f} ms, {read}): {told}"
+    return f"'{broken.name}' (answered in {took_ms:.1f} ms, lags {lag_ms} ms): {told}"

@@ -39,13 +39,14 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One answer's time. `lag_s` is what the machine may add to a bound that is not 0; `late_until_s`: of what was written up to
-    then the reader may have missed the news, and has the feed's time for it. `alone`: without Redis from its beginning to its
-    end, so that it must have asked the database."""
+    """One answer's time. `lag_s` is what the machine may add to the time that news takes, `feed_lag_s` to the feed's;
+    `late_until_s`: of what was written up to then the reader may have missed the news, and has the feed's time for it. `alone`:
+    without Redis from its beginning to its end, so that it must have asked the database."""
 
     begun_s: float
     ended_s: float
     lag_s: float
+    feed_lag_s: float
     late_until_s: float = -math.inf
     alone: bool = False
 
@@ -80,9 +81,10 @@ class Fact:
         if write.ended_s == -math.inf:
             return 0.0
         if self.at_once:
-            return write.bound_s + read.lag_s if write.bound_s and not read.alone else 0.0
-        late_s = FEED_S if write.begun_s <= read.late_until_s else 0.0
-        return max(write.bound_s, least_s, late_s) + read.lag_s
+            return write.bound_s + read.feed_lag_s if write.bound_s and not read.alone else 0.0
+        late_s = FEED_S if write.begun_s <= read.late_until_s else NEWS_S
+        bound_s = max(write.bound_s, least_s, late_s)
+        return bound_s + (read.lag_s if bound_s == NEWS_S else read.feed_lag_s)
 
 
 def _person_facts(person: Mapping[str, Any]) -> dict[str, Fact]:

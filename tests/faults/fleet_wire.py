@@ -1,7 +1,6 @@
 """HTTP to a replica with as little between a moment and the wire as can be: what is held to 0 ms must be timed by its sender."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import deque
@@ -36,8 +35,8 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         while self._idle:
-            _, _, writer = self._idle.pop()
-            writer.transport.abort()
+            idle = self._idle.pop()  # by a name: a writer that is not held warns before it is aborted
+            idle[2].transport.abort()
 
     async def open(self, count: int) -> None:
         """Connect ahead, so that so many requests leave at one moment."""
@@ -93,13 +92,14 @@ async def _reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
 
 
 class Lag:
-    """How long a replica takes over nothing at all, measured all the time: what a busy machine adds to any delay."""
+    """How long a replica takes over a request that asks for nothing, all the time: what a busy machine adds to any delay."""
 
     REMEMBERED_S = 30.0
-    PAUSE_S = 0.02
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, path: str, pause_s: float) -> None:
         self._wire = wire
+        self._path = path
+        self._pause_s = pause_s
         self._took: deque[tuple[float, float]] = deque()
         self._begun_s: float | None = None
 
@@ -107,16 +107,15 @@ class Lag:
         """Ask until cancelled."""
         while True:
             self._begun_s = time.monotonic()
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):  # it was killed: its lag is nobody's matter
-                await self._wire.get("/health/live")
-                self._took.append((self._begun_s, time.monotonic()))
-            while self._took and self._took[0][1] < time.monotonic() - self.REMEMBERED_S:
+            await self._wire.get(self._path)
+            self._took.append((self._begun_s, time.monotonic()))
+            while self._took[0][1] < time.monotonic() - self.REMEMBERED_S:
                 self._took.popleft()
             self._begun_s = None
-            await asyncio.sleep(self.PAUSE_S)
+            await asyncio.sleep(self._pause_s)
 
     def longest_s(self, since_s: float, until_s: float) -> float:
-        """The longest empty request that was on its way between the two moments."""
+        """The longest such request that was on its way between the two moments."""
         took = [ended - begun for begun, ended in self._took if ended >= since_s and begun <= until_s]
         pending = [until_s - self._begun_s] if self._begun_s is not None and self._begun_s <= until_s else []
         return max([0.0, *took, *pending])

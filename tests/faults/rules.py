@@ -58,7 +58,7 @@ class Rules:
         mutual = all(self.opinions.get(way) == "like" for way in (pair, (target, actor)))
         if blocked or not mutual:
             self.matches.discard(both)
-        elif kind == "like" and standing != "like":
+        elif kind == "like":  # also one that is said again, after a block that ended the match was lifted
             self.matches.add(both)
         return self._state(actor, target) != before
 
