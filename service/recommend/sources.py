@@ -116,7 +116,7 @@ class Sources:
         loads_s = [0.0] * self._n_lanes
         lanes: list[list[str]] = [[] for _ in loads_s]
         for name in sorted(self._own, key=lambda name: (-self._took_s[name], name)):
-            least = loads_s.index(min(loads_s))
+            least = min(range(self._n_lanes), key=lambda lane: (loads_s[lane], len(lanes[lane])))
             loads_s[least] += self._took_s[name]
             lanes[least].insert(0, name)
         return {key: lane for key, lane in zip(_KEYS, lanes, strict=False) if lane}
