@@ -11,6 +11,7 @@ import msgspec
 
 from service.domain import Degradation, ExperimentArm, Profile
 from service.recommend.drops import Drops
+from service.telemetry import FIRST_LEVEL_BYTES, FIRST_LEVEL_LOOKUPS
 
 ReadProfiles = Callable[[Sequence[int]], Awaitable[Mapping[int, Profile]]]
 
@@ -141,6 +142,8 @@ class Fragments:
         self._n_bytes = 0
         self.drops = Drops()
         """Tells whether what was joined from fragments still shows people as they are."""
+        self._gauge = FIRST_LEVEL_BYTES.labels("fragment")
+        self._hits, self._misses = (FIRST_LEVEL_LOOKUPS.labels("fragment", outcome) for outcome in ("hit", "miss"))
 
     def __len__(self) -> int:
         return len(self._held)
@@ -160,12 +163,15 @@ class Fragments:
         usable, since = self._usable(), self.drops.now
         found = self._held_of(ids) if usable else {}
         missing = [one for one in ids if one not in found]
+        self._hits.inc(len(found))
         if not missing:
             return found
+        self._misses.inc(len(missing))
         for person_id, profile in (await read(missing)).items():
             found[person_id] = fragment = fragment_of(profile)
             if usable and self.drops.is_fresh((person_id,), since) and self._usable():
                 self._hold(person_id, fragment)
+        self._gauge.set(self._n_bytes)
         return found
 
     def drop(self, ids: Iterable[int]) -> None:
@@ -175,12 +181,14 @@ class Fragments:
         for one in gone:
             if (fragment := self._held.pop(one, None)) is not None:
                 self._n_bytes -= fragment.n_bytes
+        self._gauge.set(self._n_bytes)
 
     def clear(self) -> None:
         """Forget everybody: news may have been missed."""
         self.drops.drop_all()
         self._held.clear()
         self._n_bytes = 0
+        self._gauge.set(0)
 
     def _held_of(self, ids: Sequence[int]) -> dict[int, Fragment]:
         held, found = self._held, {}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.domain import Degradation, ExperimentArm, Profile, RecommendedPerson, Slate
 from service.recommend.drops import Drops
 from service.recommend.fragments import Entry, Fragments, SlateJson, fragment_of, slate_head, slate_tail
+from service.telemetry import REGISTRY
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe_text = st.none() | texts
@@ -141,6 +142,7 @@ async def test_the_longest_unused_go_first_when_bytes_run_out() -> None:
     await held.many([1, 2, 3, 4, 101], database.read)
     assert len(held) <= 10
     assert held.n_bytes <= 10 * one + one // 2
+    assert REGISTRY.get_sample_value("amity_first_level_bytes", {"kind": "fragment"}) == held.n_bytes
     assert database.reads == [[2, 3]]
 
 
