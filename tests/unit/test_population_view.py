@@ -118,6 +118,23 @@ def test_features_of_somebody_erased_meanwhile_are_missing() -> None:
     np.testing.assert_array_equal(values, np.array([np.nan, np.nan, np.nan, 0, 0], np.float32))
 
 
+def test_whoever_was_looked_up_is_described_as_then_though_erased_meanwhile() -> None:
+    people = population()
+    view = people.eligible(asking(PEOPLE[0]))
+    before = view.features(np.array([2, 3, 4]), ("age_gap_years",))
+    assert view.contains(np.array([2, 3, 4])).all()
+    people.erase([2])
+    np.testing.assert_array_equal(view.features(np.array([4, 2]), ("age_gap_years",)), before[[2, 0]])
+    assert view.incarnations(np.array([4, 2])).tolist() == [1, 1]
+
+
+def test_who_is_asked_about_beside_those_looked_up_is_found_as_well() -> None:
+    view = population().eligible(asking(PEOPLE[0]))
+    view.contains(np.array([2, 4]))
+    assert view.contains(np.array([4, 99, 3, 1])).tolist() == [True, False, True, False]
+    assert view.incarnations(np.array([3, 4, 99])).tolist() == [1, 1, 0]
+
+
 @pytest.mark.parametrize("vectors", [True, False])
 def test_most_similar_is_the_one_who_says_the_same(vectors: bool) -> None:
     people = [person(one, bio="hiking tea", interests=("go",), age=30) for one in (1, 2)]
