@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -85,16 +86,21 @@ def _explorable(pool: Pool) -> Mask:
 
 
 def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Fragment]) -> list[Shown]:
-    ids, scores, found_by = pool.id_array(), pool.score_array(), pool.found_by_array()
+    rows = left[[place.index for place in places]] if places else left[:0]
+    arrays = (pool.id_array(), pool.score_array(), pool.found_by_array())
+    ids, scores, found_by = (array[rows].tolist() for array in arrays)
     shown = []
-    for place in places:
-        index = int(left[place.index])
-        bits = int(found_by[index])
-        sources = tuple(name for i, name in enumerate(pool.source_names) if bits >> i & 1)
+    for place, who, score, bits in zip(places, ids, scores, found_by, strict=True):
         # Scores keep four digits: more would be noise.
-        entry = Entry(known[int(ids[index])], round(float(scores[index]), 4), place.slot, sources)
+        entry = Entry(known[who], round(score, 4), place.slot, _sources(pool.source_names, bits))
         shown.append(Shown(entry, place.propensity))
     return shown
+
+
+@lru_cache(1024)
+def _sources(names: tuple[str, ...], bits: int) -> tuple[str, ...]:
+    """Who found a candidate, as names; there are few different ones."""
+    return tuple(name for i, name in enumerate(names) if bits >> i & 1)
 
 
 def person_of(

@@ -114,10 +114,6 @@ class Viewers:
             state.erasures = self._erasures.now
         return state
 
-    def holds(self, state: ViewerState) -> bool:
-        """Whether this very state is held: what was made of it stands as long."""
-        return self._held.peek(state.profile.id) is state
-
     def drop(self, ids: Iterable[int]) -> None:
         """Forget these people's states, also those that are being read."""
         gone = list(ids)

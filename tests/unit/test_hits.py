@@ -9,7 +9,7 @@ import pytest
 
 from service.domain import Filters, RecommendationRequest, Relations, Status
 from service.telemetry import REGISTRY
-from tests.fakes import NOW, World, person
+from tests.fakes import NOW, FakeSource, World, person
 
 
 def crowd(n: int = 40) -> World:
@@ -164,7 +164,15 @@ async def test_what_may_not_last_is_not_held(request_: RecommendationRequest) ->
     assert await world.orchestrator.ready(request_) is None
 
 
-async def test_a_degraded_slate_is_not_held() -> None:
+async def test_a_slate_that_a_failed_source_had_no_part_in_is_not_held() -> None:
+    world = crowd()
+    world.sources = {"explore": FakeSource(), "broken": FakeSource(lambda people, query: 1 / 0)}
+    world.orchestrator = world.build()
+    assert (await world.orchestrator.recommend(ask())).degraded
+    assert await world.orchestrator.ready(ask()) is None
+
+
+async def test_a_slate_from_memory_is_not_held() -> None:
     world = crowd()
     world.database.down = True
     await warm(world, ask())

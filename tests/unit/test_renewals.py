@@ -78,8 +78,9 @@ async def test_a_stale_pool_is_renewed_once_however_many_are_served_from_it() ->
     await stale(world)
     for limit in (5, 6, 7):
         await world.orchestrator.recommend(ask(limit=limit))
+    before = renewals("elsewhere")
     await world.renewals.drain()
-    assert world.sources["explore"].asked == 2
+    assert (world.sources["explore"].asked, renewals("elsewhere")) == (2, before)
 
 
 async def test_two_replicas_renew_a_stale_pool_once() -> None:
@@ -190,6 +191,19 @@ async def test_nobody_waits_for_another_longer_than_allowed() -> None:
     waiting = Once(world.redis, world.pools, sleep).awaited(key, lambda pool: True, Deadline(2.0, world.clock.monotonic))
     assert await waiting is None
     assert world.clock.elapsed_s == pytest.approx(WAIT_S)
+
+
+async def test_nobody_waits_for_a_lease_that_was_given_up_without_a_pool() -> None:
+    world, key = crowd(), PoolKey(1, "digest")
+    world.redis.values[key.lease] = b"somebody whose pool is degraded"
+
+    async def sleep(seconds: float) -> None:
+        world.clock.elapsed_s += seconds
+        world.redis.values.pop(key.lease, None)
+
+    waiting = Once(world.redis, world.pools, sleep).awaited(key, lambda pool: True, Deadline(2.0, world.clock.monotonic))
+    assert await waiting is None
+    assert world.clock.elapsed_s < WAIT_S / 2
 
 
 async def test_who_has_waited_in_vain_computes_and_stores() -> None:
