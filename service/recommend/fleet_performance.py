@@ -12,7 +12,7 @@ import structlog
 from service.errors import RedisUnavailable, Unavailable
 from service.fleet.figures import FleetFigures, Put, cover
 from service.recommend.performance import Performance, PerformanceReport, report_of
-from service.recommend.tallies import Sums
+from service.recommend.tallies import Sums, is_ours
 from service.resilience import Deadline
 
 PAUSE_S = 0.9
@@ -64,7 +64,7 @@ class FleetPerformance:
         try:
             async for found in self._figures.others(cover(now_s - window_s, now_s), Deadline(_READ_S)):
                 sums.add([row for _, row in found])
-                replicas.update(replica for replica, _ in found)
+                replicas.update(replica for replica, row in found if is_ours(row))
         except RedisUnavailable as exc:
             raise Unavailable(
                 "Redis, where replicas tell their figures, cannot be reached; scope=replica gives those of the one that answers"

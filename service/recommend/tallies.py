@@ -57,10 +57,15 @@ def encode(row: Row) -> bytes:
     return _MAGIC + xxhash.xxh3_64_digest(payload) + payload
 
 
+def is_ours(value: bytes) -> bool:
+    """Whether this version reads such rows; another may write others while it is being rolled out."""
+    return value.startswith(_MAGIC)
+
+
 def decode(value: bytes) -> Row | None:
     """The row, or None for bytes of another schema, of somebody else, or damaged."""
     payload = value[_HEAD:]
-    if not value.startswith(_MAGIC) or value[len(_MAGIC) : _HEAD] != xxhash.xxh3_64_digest(payload):
+    if not is_ours(value) or value[len(_MAGIC) : _HEAD] != xxhash.xxh3_64_digest(payload):
         return None
     try:
         return _decoder.decode(payload)
