@@ -66,8 +66,8 @@ POOL_LOOKUPS = Counter("amity_pool_lookups_total", "Looks for a ranked pool.", [
 POOL_RENEWALS = Counter(
     "amity_pool_renewals_total", "Renewals of stale pools that were asked for.", ["outcome"], registry=REGISTRY
 )
-"""`renewed`, `elsewhere` (another replica has done it or is at it, or Redis is away), `degraded` (not stored), `failed`, `refused`
-(no room)."""
+"""`renewed`, `elsewhere` (another replica has done it or is at it, or Redis is away), `degraded` (not stored), `failed`,
+`refused` (no room)."""
 FIRST_LEVEL_BYTES = Gauge("amity_first_level_bytes", "Bytes held in process, counted.", ["kind"], registry=REGISTRY)
 FIRST_LEVEL_LOOKUPS = Counter(
     "amity_first_level_lookups_total", "Looks into what is held.", ["kind", "outcome"], registry=REGISTRY
