@@ -49,7 +49,7 @@ class Wire:
 
     async def ask(self, method: str, path: str, body: Any = None) -> Reply:
         """One request and its reply. Raises ConnectionError or IncompleteReadError when the replica dies over it."""
-        reader, writer = await self._connection()
+        reader, writer, is_used = await self._connection()
         content = b"" if body is None else json.dumps(body).encode()
         kind = "" if body is None else "Content-Type: application/json\r\n"
         head = f"{method} {path} HTTP/1.1\r\nHost: replica\r\n{kind}Content-Length: {len(content)}\r\n\r\n"
@@ -58,6 +58,11 @@ class Wire:
             writer.write(head.encode() + content)
             status, headers, received = await _reply(reader)
             ended_s = time.monotonic()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+            if is_used and method == "GET":  # it may have been closed for idleness on a machine that stood still
+                return await self.ask(method, path)
+            raise
         except BaseException:
             writer.transport.abort()
             raise
@@ -76,13 +81,13 @@ class Wire:
         samples = (line for line in said.splitlines() if line.startswith(name) and line[len(name)] in " {,}")
         return sum(float(line.rpartition(" ")[2]) for line in samples)
 
-    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bool]:
         while self._idle:
             since_s, reader, writer = self._idle.pop()
             if time.monotonic() - since_s < IDLE_S and not reader.at_eof():
-                return reader, writer
+                return reader, writer, True
             writer.transport.abort()
-        return await asyncio.open_connection(*self._address)
+        return *(await asyncio.open_connection(*self._address)), False
 
 
 async def _reply(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
