@@ -3,12 +3,12 @@
     python -m benchmarks.fleet [--people 2000] [--viewers 2000] [--requests 4000] [--warm 8000] [--home FOLDER]
 
 For 1, 2 and 3 replicas, with requests going round and with requests going by the hash of their path (so that a viewer stays
-with a replica), each beginning with an empty Valkey: Zipf traffic of many viewers (`mixed`: hits, and as many misses as there
-are new viewers), then the same requests again (`warm`: hits alone). CPU time is the replicas' own, from /proc, all their
-threads and their background work, a request. Each replica gets as much traffic as a single one, which is what fleets grow for.
-Replicas have all cores but one, in turns; haproxy, load, PostgreSQL and Valkey have the last: on two cores the replicas share
-one, so that their requests a second cannot grow there, and the CPU time of a request tells what another replica costs.
-haproxy must be on the PATH.
+with a replica), each beginning with an empty Valkey and replicas that have already answered: Zipf traffic of many viewers
+(`mixed`: hits, and as many misses as there are new viewers), then the same requests again (`warm`: hits alone). CPU time is the
+replicas' own, from /proc, all their threads, less what they use with nothing to do, which is told by itself. Each replica has
+as many connections as a single one. Replicas have all cores but one, in turns; haproxy, load, PostgreSQL and Valkey have
+the last: on two cores the replicas share one, so that their requests a second cannot grow there, and the CPU time of a request
+tells what another replica costs. haproxy must be on the PATH.
 """
 
 import argparse
@@ -43,6 +43,9 @@ PATIENT = {
 """Three replicas on one core take three times as long. A degraded pool would not be stored, and another thing be compared."""
 MOST_GROWTH = 1.1
 """The same traffic twice differs by up to a tenth on a shared machine."""
+N_FIRST = 200
+"""Requests to a replica before anything is measured: its first ones open connections and read pages of the bundle."""
+SETTLE_S = 1.0
 IDLE_S = 2.0
 _BALANCE = {"round": ["balance roundrobin"], "path": ["balance uri path-only", "hash-type consistent"]}
 
@@ -149,16 +152,19 @@ def run(home: Path, effort: Effort, count: int, balance: Balance) -> Fleet:
     with contextlib.ExitStack() as stack:
         stack.enter_context(on_cores(others))
         servers = stack.enter_context(EmbeddedServers(home))
-        with redis.Redis.from_url(servers.redis_url) as valkey:
-            valkey.flushall()
         settings = replicas.settings_of(home, servers) | PATIENT
         cores = [ours[i % len(ours)] for i in range(count)]
         started = [stack.enter_context(replicas.replica(settings, cores=[core])) for core in cores]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = stack.enter_context(balancer(folder, [each.port for each in started], balance)).port
-        idle_share = _idle(started)
         zipf = traffic.paths(traffic.viewers(effort.viewers, effort.requests, seed=7))
-        mixed, warm = (_part(started, port, zipf, n_requests) for n_requests in (effort.requests, effort.warm))
+        for each in started:
+            drive(each.port, zipf, Pace(connections=CONNECTIONS, requests=N_FIRST))
+        with redis.Redis.from_url(servers.redis_url) as valkey:
+            valkey.flushall()
+        loads = [_used(started, port, zipf, n_requests) for n_requests in (effort.requests, effort.warm)]
+        idle_share = _idle(started)
+        mixed, warm = (Part(load, request_cpu_ms(load, used_s, idle_share * count)) for load, used_s in loads)
         return Fleet(count, balance, mixed, warm, idle_share)
 
 
@@ -170,13 +176,21 @@ def balancer(folder: Path, replica_ports: Sequence[int], balance: Balance) -> co
     return replicas.process(["haproxy", "-db", "-f", str(config)], port, {}, "/health/ready")
 
 
-def _part(started: Sequence[Process], port: int, paths: Sequence[str], n_requests: int) -> Part:
+def request_cpu_ms(load: Load, used_s: float, idle_share: float) -> float:
+    """CPU time that a request took, less what the replicas would have used meanwhile with nothing to do (`idle_share` of a core):
+    three that share a core have that three times, and each a third of the requests to spread it over."""
+    return (used_s - idle_share * load.requests / load.per_s) * 1000 / load.requests
+
+
+def _used(started: Sequence[Process], port: int, paths: Sequence[str], n_requests: int) -> tuple[Load, float]:
     before_s = _cpu_s(started)
     load = drive(port, paths, Pace(connections=CONNECTIONS * len(started), requests=n_requests))
-    return Part(load, (_cpu_s(started) - before_s) * 1000 / n_requests)
+    return load, _cpu_s(started) - before_s
 
 
 def _idle(started: Sequence[Process]) -> float:
+    """Of a core, each: once what the last requests left behind is written."""
+    time.sleep(SETTLE_S)
     before_s = _cpu_s(started)
     time.sleep(IDLE_S)
     return (_cpu_s(started) - before_s) / IDLE_S / len(started)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fleet
-from benchmarks.fleet import Balance, Fleet, Part, haproxy_config
+from benchmarks.fleet import Balance, Fleet, Part, haproxy_config, request_cpu_ms
 from benchmarks.load import Load
 
 BALANCES: tuple[Balance, ...] = ("round", "path")
@@ -56,3 +56,8 @@ def test_growth_compares_the_cpu_of_a_request_with_that_of_one_replica() -> None
 
 def test_the_hit_rate_is_of_the_requests_that_were_answered() -> None:
     assert Part(Load(100, 10, 45, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0), 1.0).hit_share == 0.5
+
+
+def test_what_a_replica_uses_with_nothing_to_do_is_no_cost_of_a_request() -> None:
+    ten_seconds = Load(1000, 0, 0, 100.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    assert request_cpu_ms(ten_seconds, used_s=3.0, idle_share=0.2) == pytest.approx((3.0 - 0.2 * 10) * 1000 / 1000)
