@@ -113,12 +113,20 @@ async def test_a_slot_that_moves_takes_its_viewers_along(cluster: ValkeyCluster)
         seen.append(await replica.read(77, [keys.pool(77, "none")], Deadline(5)))  # moved for good
         assert await replica.read(77, [keys.pool(77, "new")], Deadline(5)) != seen[0]
         assert await replica.changed([77])
+        n_moved = _moved(source)
+        assert await replica.read(77, [], Deadline(5)) is not None
+        assert _moved(source) == n_moved > 0  # once told where it is, nobody asks the old place
     assert seen[0] is not None
     assert seen == [seen[0]] * 5
 
 
 def _set(node: ValkeyNode, slot: int, state: str, other: ValkeyNode) -> None:
     node.ask("CLUSTER", "SETSLOT", slot, state, other.ask("CLUSTER", "MYID"))
+
+
+def _moved(node: ValkeyNode) -> int:
+    """How often the node sent somebody elsewhere for good."""
+    return int(node.ask("INFO", "errorstats").get("errorstat_MOVED", {"count": 0})["count"])
 
 
 async def test_a_cluster_whose_hosts_in_the_url_are_partly_gone_is_found(cluster: ValkeyCluster) -> None:
