@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
@@ -18,12 +19,12 @@ class Sketch:
     __slots__ = ("buckets", "total_ms")
 
     def __init__(self) -> None:
-        self.buckets: dict[int, int] = {}
+        self.buckets: defaultdict[int, int] = defaultdict(int)
         self.total_ms = 0.0
 
     def add(self, value_ms: float) -> None:
-        bucket = math.floor(math.log(max(value_ms, SMALLEST_MS)) / LOG_GROWTH)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        bounded_ms = value_ms if value_ms > SMALLEST_MS else SMALLEST_MS
+        self.buckets[math.floor(math.log(bounded_ms) / LOG_GROWTH)] += 1
         self.total_ms += value_ms
 
     def times(self) -> Times:
@@ -101,8 +102,8 @@ class _Second:
 
     def __init__(self, at_s: int) -> None:
         self.at_s = at_s
-        self.algorithms: dict[str, _Tally] = {}
-        self.stages: dict[str, Sketch] = {}
+        self.algorithms: defaultdict[str, _Tally] = defaultdict(_Tally)
+        self.stages: defaultdict[str, Sketch] = defaultdict(Sketch)
 
     def row(self) -> bytes:
         """60 µs for a busy second."""
@@ -124,13 +125,13 @@ class Performance:
 
     def refuse(self, algorithm_version: str) -> None:
         """Count a request that found no place: an error, but neither fast nor slow."""
-        self._now().algorithms.setdefault(algorithm_version, _Tally()).refused += 1
+        self._now().algorithms[algorithm_version].refused += 1
 
     def observe(self, seen: Observation) -> None:
         second = self._now()
-        second.algorithms.setdefault(seen.algorithm_version, _Tally()).add(seen)
+        second.algorithms[seen.algorithm_version].add(seen)
         for name, elapsed_ms in seen.stages_ms.items():
-            second.stages.setdefault(name, Sketch()).add(elapsed_ms)
+            second.stages[name].add(elapsed_ms)
 
     def now_s(self) -> int:
         return int(self._clock())
