@@ -80,7 +80,7 @@ class FleetFigures:
         self._replica = secrets.token_hex(8).encode()
         self._mark = f"amity:performance:replica:{self._replica.decode()}"
         """There as long as Redis has forgotten nothing."""
-        self._marked = False
+        self._told = False
         self._n_flushes = 0
 
     async def put(self, rows: Sequence[tuple[Span, bytes]]) -> Put:
@@ -92,9 +92,9 @@ class FleetFigures:
         replies = await self._fleet.run("figures", commands, Deadline(self._fleet.timeout_s))
         if replies is None:
             return Put()
-        forgotten = self._marked and replies[0] is None
-        self._marked = replies[1] == b"OK"
+        forgotten = self._told and replies[0] is None
         kept = frozenset(span for (span, _), reply in zip(rows, replies[2:], strict=True) if not isinstance(reply, Refused))
+        self._told = self._told or bool(kept)
         return Put(kept, forgotten)
 
     async def others(self, spans: Sequence[Span], deadline: Deadline) -> AsyncIterator[list[tuple[bytes, bytes]]]:

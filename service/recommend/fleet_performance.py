@@ -33,6 +33,7 @@ class FleetPerformance:
         self._own = own
         self._figures = figures
         self._limit = _AT_ONCE
+        self._forgotten = False
 
     async def run(self) -> None:
         """For ever."""
@@ -50,8 +51,10 @@ class FleetPerformance:
             self._own.put_back([span for span, _ in rows if span not in put.kept])
         self._limit = _AT_ONCE if put.kept or not rows else _PROBING
         if put.forgotten:
-            _LOG.info("figures told again, for Redis lost them")
             self._own.put_all_back()
+            if not self._forgotten:  # one that is full forgets with every flush
+                _LOG.info("figures told again, for Redis lost them")
+        self._forgotten = put.forgotten
 
     async def report(self, window_s: int) -> PerformanceReport:
         """The last `window_s` seconds of all replicas: this one's to the moment, the others' as they last told, at most a second

@@ -149,7 +149,7 @@ async def test_flushes_whose_replies_were_lost_are_counted_once(private_valkey: 
             proxy.thaw()
             await asyncio.sleep(0.05)  # and then it does, with nobody left to be told
         await two.serve()
-        assert await two.requests() == [14, 14]
+        assert [await two.requests(window_s) for window_s in (7, 3600)] == [[14, 14], [14, 14]]
 
 
 async def test_a_flush_that_comes_late_does_not_undo_a_later_one(redis_url: str) -> None:
@@ -178,6 +178,15 @@ async def test_rubbish_in_the_place_of_figures_counts_nothing_and_gives_way(redi
         assert (await two.requests())[0] >= 6
 
 
+async def test_what_a_full_redis_refused_does_not_count_as_kept(private_valkey: PrivateValkey) -> None:
+    with redis.Redis.from_url(private_valkey.url) as client:
+        client.config_set("maxmemory", "1")
+    fleet = Fleet.open(private_valkey.url, 2.0, Breaker("redis"))
+    put = await FleetFigures(fleet).put([(MINUTE, b"row")])
+    await fleet.close()
+    assert (put.kept, put.forgotten) == (frozenset(), False)
+
+
 async def test_figures_that_a_full_redis_refused_are_told_when_there_is_room(private_valkey: PrivateValkey) -> None:
     with redis.Redis.from_url(private_valkey.url) as client:
         async with some(private_valkey.url, private_valkey.url) as two:
@@ -186,7 +195,8 @@ async def test_figures_that_a_full_redis_refused_are_told_when_there_is_room(pri
             assert await two.requests() == [4, 4]
             client.config_set("maxmemory", "0")
             await two.serve(3)
-            assert await two.requests() == [14, 14]
+            # By seconds, and by the minute that holds them all.
+            assert [await two.requests(window_s) for window_s in (7, 3600)] == [[14, 14], [14, 14]]
 
 
 @dataclass(frozen=True, slots=True)
