@@ -31,14 +31,16 @@ KEEP_S = 3720
 AHEAD_S = 60
 """A replica whose clock is ahead by no more than this is still heard at once."""
 _SET_NEWER = """
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held or (tonumber(string.match(held, '^%d+') or '') or 0) < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
 end
 return redis.call('EXPIRE', KEYS[1], ARGV[4])
 """
-"""KEYS: a span. ARGV: replica, number of the flush, row, seconds to keep it. Whatever is no hash is in the way, and goes."""
+"""KEYS: a span. ARGV: replica, number of the flush, row, seconds to keep it. Whatever is no hash is in the way, and goes; but no
+DEL without need, for once a script has written, Redis no longer heeds `maxmemory` in it."""
 _ROWS_AT_ONCE = 60
 """Rows handed on before others have their turn: about 1 ms of work."""
 _ROWS_FETCHED = 300
