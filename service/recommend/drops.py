@@ -33,5 +33,8 @@ class Drops:
         """Whether none of `ids` was dropped after the clock showed `since`."""
         if since == self.now:
             return True
+        if since < self._all:
+            return False
         dropped = self._by_id
-        return since >= self._all and all(dropped.get(one, 0) <= since for one in ids)
+        touched = dropped.keys() & ids  # in C, .5 us for 20 ids, and nearly always nobody
+        return not touched or all(dropped[one] <= since for one in touched)
