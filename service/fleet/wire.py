@@ -86,6 +86,9 @@ async def messages(connection: AbstractConnection, channels: Sequence[str]) -> A
 async def _closed_on_failure(connection: AbstractConnection) -> AsyncIterator[None]:
     try:
         yield
+    except RuntimeError as exc:  # what uvloop raises for a transport that was reset, where asyncio lets the next read fail
+        await connection.disconnect(nowait=True)
+        raise ConnectionResetError from exc
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
