@@ -33,6 +33,8 @@ class Gated:
         (gate / "entered").touch()
         while (gate / "closed").exists():
             time.sleep(0.002)
+        if (gate / "pause_s").exists():
+            time.sleep(float((gate / "pause_s").read_text()))
         return np.linspace(1, 0, len(batch.candidate_ids), dtype=np.float32)
 """
 
@@ -53,7 +55,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.settings = {"FLEET_GATE": str(folder)}
-        self._closed, self._entered = folder / "closed", folder / "entered"
+        self._closed, self._entered, self._pause = (folder / name for name in ("closed", "entered", "pause_s"))
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
@@ -64,6 +66,15 @@ class Gate:
             yield
         finally:
             self._closed.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def slow(self, pause_s: float) -> Iterator[None]:
+        """What is ranked meanwhile takes so much longer."""
+        self._pause.write_text(str(pause_s))
+        try:
+            yield
+        finally:
+            self._pause.unlink()
 
     @property
     def entered(self) -> bool:

@@ -26,7 +26,8 @@ N_TRIALS = int(os.environ.get("AMITY_TRIALS", "1500"))
 SEED = int(os.environ.get("AMITY_SEED", "1"))
 TIMEOUT_S = 120 + N_TRIALS // 5
 SETTLED_S = 60.0
-HASTY = {"AMITY_REDIS_TIMEOUT_MS": "1000"}
+HASTY = {"AMITY_REDIS_TIMEOUT_MS": "1000", "AMITY_FEED_POLL_MS": "500"}
+"""The feed at half of its bound, so that a fleet whose news never came would not pass by the feed's quickness."""
 
 STORMS: dict[str, Callable[[Crowd, PrivateValkey], Storm]] = {
     "killed and restarted": lambda crowd, valkey: storms.killed(crowd.weather, valkey),
