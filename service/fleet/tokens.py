@@ -71,7 +71,11 @@ class ViewerTokens:
         commands: list[Command] = [("SET", name, secrets.token_hex(8), "NX", "EX", self._life_s) for name in names]
         commands += [("GET", name) for name in names]
         replies = await self._fleet.run("create tokens", commands, deadline)
-        standing = [] if replies is None else [reply for reply in replies[len(names) :] if isinstance(reply, bytes)]
+        if replies is None:
+            return None
+        found = dict(zip(names, replies[len(names) :], strict=True))
+        await self._remove([name for name, reply in found.items() if isinstance(reply, Refused)])  # of another type: not ours
+        standing = [reply for reply in found.values() if isinstance(reply, bytes)]
         return iter(standing) if len(standing) == len(names) else None
 
     async def _replace(self, names: Iterable[str]) -> bool:

@@ -132,6 +132,14 @@ async def test_tokens_that_a_full_redis_does_not_make_are_unknown(replicas: list
     assert await replicas[0].read(42, [], Deadline(5)) is None
 
 
+@pytest.mark.parametrize("name", [keys.version(42), keys.GENERATION_OF_ALL])
+async def test_what_is_no_text_in_the_place_of_a_token_goes(replicas: list[ViewerTokens], redis_url: str, name: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush(name, "not a token")
+    assert await replicas[0].read(42, [], Deadline(5)) is None
+    assert await tokens_of(replicas[0]) == await tokens_of(replicas[1])
+
+
 async def test_one_chunk_that_failed_makes_the_whole_incomplete(
     private_valkey: PrivateValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
