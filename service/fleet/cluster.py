@@ -26,7 +26,7 @@ _KEYLESS = ("PUBLISH", "PING", "INFO")
 
 
 class ClusterLink:
-    """See Link. One node that is away fails what touches its keys, until another has taken its place."""
+    """See Link. One node that is away fails each batch that touches its keys, until another has taken its place."""
 
     def __init__(self, address: Address, timeout_s: float) -> None:
         options = connection_options(address.options, timeout_s) | {"socket_timeout": TOPOLOGY_S}
@@ -57,11 +57,14 @@ class ClusterLink:
         places: dict[str, list[int]] = {}
         for at, command in enumerate(commands):
             places.setdefault(self._node_of(command), []).append(at)
+        # What one node raises is raised when the others have answered too, so that none is waited for behind the caller's back.
         answered = await asyncio.gather(
-            *(self._wires[name].exchange([commands[at] for at in here]) for name, here in places.items())
+            *(self._wires[name].exchange([commands[at] for at in here]) for name, here in places.items()), return_exceptions=True
         )
         replies: list[Any] = [None] * len(commands)
         for here, some in zip(places.values(), answered, strict=True):
+            if isinstance(some, BaseException):
+                raise some
             for at, reply in zip(here, some, strict=True):
                 moved = isinstance(reply, AskError | TryAgainError)  # a MovedError is an AskError
                 replies[at] = await self._follow(commands[at], reply) if moved else reply
