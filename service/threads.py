@@ -43,9 +43,9 @@ class ThreadDoor:
         places = self._places.get(key) or self._places.setdefault(key, _Places(key, at_most))
         await places.take(deadline)
         call = _Call(places, partial(contextvars.copy_context().run, fn, *args))
-        self._submit(call)
         timer = call.loop.call_later(deadline.remaining_s(), call.expire)
         try:
+            self._submit(call)  # raises RuntimeError where the system has no more threads: then the place is free again
             result: T = await call.answer
             return result
         finally:

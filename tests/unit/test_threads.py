@@ -66,6 +66,15 @@ async def test_threads_that_hang_are_replaced() -> None:
     hang.set()
 
 
+async def test_a_thread_that_the_system_refuses_costs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = ThreadDoor(1)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(threading.Thread, "start", lambda _: int("can't start new thread"))
+        with pytest.raises(ValueError, match="new thread"):
+            await door.call("k", int, deadline=Deadline(5), at_most=1)
+    assert await door.call("k", int, deadline=Deadline(5), at_most=1) == 0
+
+
 @pytest.mark.parametrize("escape", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, StopIteration])
 async def test_what_would_end_the_event_loop_becomes_an_ordinary_error(escape: type[BaseException]) -> None:
     def leave() -> None:
