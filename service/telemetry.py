@@ -78,6 +78,9 @@ IMPRESSIONS_DROPPED = Counter(
     ["arm"],
     registry=REGISTRY,
 )
+FEATURES_DROPPED = Counter(
+    "amity_served_features_dropped_total", "Pools whose features were not written, for want of memory.", registry=REGISTRY
+)
 IMPRESSIONS_WRITTEN = Counter("amity_impressions_written_total", "Slates written.", registry=REGISTRY)
 REFUSED = Counter("amity_refused_total", "Requests refused for want of capacity.", ["reason"], registry=REGISTRY)
 IN_FLIGHT = Gauge("amity_recommendations_in_flight", "Recommendation requests at work.", registry=REGISTRY)

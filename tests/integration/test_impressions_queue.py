@@ -11,6 +11,7 @@ import pytest
 
 from service.domain import ExperimentArm, Impression, Profile, ServedFeatures, ShownPeople
 from service.errors import AmityError, DatabaseUnavailable
+from service.recommend import impressions as module
 from service.recommend.identifiers import uuid7
 from service.recommend.impressions import BATCH, FEATURES, ImpressionQueue
 from service.repositories.database import Database
@@ -152,6 +153,21 @@ async def test_slates_wait_while_the_database_is_away_and_are_written_when_it_is
     store.failure = None
     await waiting.flush()
     assert (store.batches, len(waiting)) == ([1], 0)
+
+
+async def test_while_the_database_is_away_the_features_that_wait_are_bounded_and_slates_wait_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "FEATURES_WAITING", 3)
+    store, before = Store(), REGISTRY.get_sample_value("amity_served_features_dropped_total") or 0.0
+    waiting = queue(store)
+    for _ in range(2):
+        for _ in range(5):
+            waiting.offer(shown(), features())
+        waiting.offer(None, features())
+        await waiting.flush()
+    assert (store.batches, store.n_features) == ([5, 5], [3, 3])
+    assert (REGISTRY.get_sample_value("amity_served_features_dropped_total") or 0.0) - before == 6
 
 
 async def test_what_does_not_fit_is_dropped_and_counted_by_its_arm() -> None:
