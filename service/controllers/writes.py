@@ -32,7 +32,8 @@ class Held(Protocol):
 
 
 class Aftermath:
-    """Redis being away costs a write its time limit and nothing else: the change feed brings the news a moment later."""
+    """Redis being away costs a write its time limit, twice at most, and nothing else: the change feed brings the news a moment
+    later."""
 
     def __init__(self, feed: Feed, tokens: TokenSource, news: Teller, viewers: Held) -> None:
         self._feed = feed
@@ -61,4 +62,8 @@ class Aftermath:
         if not people:
             return
         self._viewers.drop(people)
-        await asyncio.gather(self._tokens.changed(sorted(people)), self._tokens.drop_pools(sorted(seen_again)))
+        replaced, _ = await asyncio.gather(self._tokens.changed(sorted(people)), self._tokens.drop_pools(sorted(seen_again)))
+        if (
+            not replaced
+        ):  # a Redis that lacks a replica or room on its disk refuses tokens, serves the old ones and passes on news
+            await self._news.tell(sorted(people))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 
 from service.controllers.writes import Aftermath
 from service.domain import Interaction, Kind, Profile, Relations
@@ -125,6 +126,21 @@ async def test_a_write_between_the_read_of_tokens_and_of_postgresql_is_seen_and_
     assert (await one.read()).liked == {2}
     assert (await one.read()).liked == {2}
     assert one.n_reads == 2
+
+
+async def test_a_redis_that_takes_no_token_passes_on_that_it_would_have_had_to(replicas: list[Replica], redis_url: str) -> None:
+    one, other = replicas
+    async with listening(one):
+        await one.read()
+        with redis.Redis.from_url(redis_url) as client:
+            client.config_set("min-replicas-to-write", 1)  # reads and publishes, and refuses writes
+            try:
+                await other.write(1, 2, Kind.LIKE)
+            finally:
+                client.config_set("min-replicas-to-write", 0)
+        async with asyncio.timeout(20):
+            while (await one.read()).liked != {2}:  # noqa: ASYNC110 - news takes its way
+                await asyncio.sleep(0.005)
 
 
 async def test_what_was_read_before_a_write_and_held_after_it_is_used_by_nobody(replicas: list[Replica]) -> None:

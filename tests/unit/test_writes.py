@@ -90,3 +90,11 @@ async def test_redis_away_fails_no_write() -> None:
     await aftermath.of_people([1])
     await aftermath.of_interactions([given(Kind.UNBLOCK)], Recorded(1, 0, []))
     assert told.of("drop") == [[1, 2]]
+
+
+async def test_whose_tokens_redis_did_not_take_is_told_as_news() -> None:
+    told = Told()
+    told.away = True
+    await Aftermath(told, told, told, told).of_interactions([given(Kind.LIKE)], Recorded(1, 0, []))
+    assert told.of("tell") == [[1, 2]]
+    assert (await after(given(Kind.LIKE))).of("tell") == []
