@@ -330,14 +330,14 @@ class World:
     def current(self) -> Models:
         return Models(self.memory, self.rankers, self.replaced)
 
-    def build(self) -> Orchestrator:
+    def build(self, fragments_bytes: int = 1 << 20) -> Orchestrator:
         """A replica; `viewers`, `fragments`, `pools`, `slates`, `computation` and `renewals` are then its own."""
         breakers = Breakers()
         installed = [InstalledSource(name, source, "fakes", "1") for name, source in self.sources.items()]
         retrieval = Retrieval(installed, self.door, breakers, source_k=200, pool_size=500)
         ranking = Ranking(self.door, breakers, fallback="heuristic", share=0.25)
         self.viewers = Viewers(self.truth, 1 << 20)
-        self.fragments = Fragments(1 << 20, lambda: self.news_live)
+        self.fragments = Fragments(fragments_bytes, lambda: self.news_live)
         self.first = FirstLevel(self.fragments, self.viewers)
         self.pools = Pools(self.store, self.tokens, self.lives, 1 << 20)
         once = Once(self.leases, self.pools)

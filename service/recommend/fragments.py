@@ -157,9 +157,11 @@ class Fragments:
         """Whether what is held may be shown now."""
         return self._usable()
 
-    async def many(self, ids: Sequence[int], read: ReadProfiles) -> dict[int, Fragment]:
+    async def many(
+        self, ids: Sequence[int], read: ReadProfiles, is_truth: Callable[[], bool] = lambda: True
+    ) -> dict[int, Fragment]:
         """The fragments of these people, in no order; those that are not held are read by one call of `read`. Whom that does
-        not find is left out."""
+        not find is left out; what it found is kept if `is_truth` says so afterwards."""
         usable, since = self._usable(), self.drops.now
         found = self._held_of(ids) if usable else {}
         missing = [one for one in ids if one not in found]
@@ -167,9 +169,11 @@ class Fragments:
         if not missing:
             return found
         self._misses.inc(len(missing))
-        for person_id, profile in (await read(missing)).items():
+        profiles = await read(missing)
+        keeps = usable and self._usable() and is_truth()
+        for person_id, profile in profiles.items():
             found[person_id] = fragment = fragment_of(profile)
-            if usable and self.drops.is_fresh((person_id,), since) and self._usable():
+            if keeps and self.drops.is_fresh((person_id,), since):
                 self._hold(person_id, fragment)
         self._gauge.set(self._n_bytes)
         return found

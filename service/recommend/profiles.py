@@ -87,19 +87,13 @@ class Faces:
 
     async def many(self, ids: Sequence[int], memory: Population, deadline: Deadline, trail: Trail) -> Mapping[int, Fragment]:
         """The people of `ids` who exist, in one read at most. What memory knows while the database is away is not held."""
-        from_memory: list[int] = []
+        own = Trail()
 
         async def read(missing: Sequence[int]) -> Mapping[int, Profile]:
-            own = Trail()
-            found = await self._truth.profiles(missing, memory, deadline, own)
-            if own.degraded:
-                from_memory.extend(missing)
-                trail.extend(own.degraded)
-            return found
+            return await self._truth.profiles(missing, memory, deadline, own)
 
-        found = await self._fragments.many(ids, read)
-        if from_memory:
-            self._fragments.drop(from_memory)
+        found = await self._fragments.many(ids, read, lambda: not own.degraded)
+        trail.extend(own.degraded)
         return found
 
 

@@ -180,6 +180,17 @@ async def test_a_slate_from_memory_is_not_held() -> None:
     assert await world.orchestrator.ready(ask()) is None
 
 
+async def test_who_is_shown_from_memory_takes_no_slate_away_from_others() -> None:
+    world = crowd()
+    world.orchestrator = world.build(fragments_bytes=5 * 1500)  # for one slate's people
+    await warm(world, ask())
+    await world.orchestrator.recommend(ask(viewer_id=2, limit=20))  # of whom only the last few are held now
+    world.database.down = True
+    assert await world.orchestrator.ready(ask())
+    await world.orchestrator.recommend(ask(viewer_id=2, limit=20))
+    assert await world.orchestrator.ready(ask())
+
+
 async def test_without_redis_nothing_is_held() -> None:
     world = crowd()
     world.redis.away = True
