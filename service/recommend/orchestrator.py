@@ -28,8 +28,9 @@ from service.recommend.viewers import ViewerState
 from service.resilience import Clock, Deadline, Limiter
 from service.telemetry import IN_FLIGHT, current_timings, stage
 
-_digest = lru_cache(4096)(digest_of)
-"""4 us once for each set of filters that is in use, .5 us each time after."""
+_held_digest = lru_cache(4096)(digest_of)
+"""4 us once for each set of filters that is in use, .5 us each time after. For the short questions of `ready` alone: others may
+bear 100 kB of words, and 4096 of those would be half a GB."""
 
 
 def now_utc() -> datetime:
@@ -81,7 +82,8 @@ class Orchestrator:
         algorithm = request.algorithm_version or self._policy.default_ranker
         if request.exclude_ids or not request.use_cache or not request.recorded or algorithm not in models.rankers:
             return None
-        started_s, key = parts.monotonic(), self._key(request, models, algorithm, models.population.bundle_version)
+        started_s, bundle = parts.monotonic(), models.population.bundle_version
+        key = self._key(request, models, algorithm, bundle, _held_digest)
         held = parts.slates.find(key, request.limit)
         if held is None:
             return None
@@ -208,11 +210,18 @@ class Orchestrator:
             now=parts.now(),
         )
 
-    def _key(self, request: RecommendationRequest, models: Models, algorithm: str, bundle: str | None) -> PoolKey:
+    def _key(
+        self,
+        request: RecommendationRequest,
+        models: Models,
+        algorithm: str,
+        bundle: str | None,
+        digest: Callable[..., str] = digest_of,
+    ) -> PoolKey:
         ranker = models.rankers.get(algorithm)
         version = (algorithm, ranker.version if ranker else "")
         sources = self._courses.computation.sources
-        return PoolKey(request.viewer_id, _digest(request.filters, request.exclude_seen, bundle, version, sources))
+        return PoolKey(request.viewer_id, digest(request.filters, request.exclude_seen, bundle, version, sources))
 
     def _asked_of(self, request: RecommendationRequest) -> str:
         """Whom a request is counted against that was not even routed: a name of ours, since callers could invent any number."""

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from service.domain import Filters, RecommendationRequest, Relations, Status
+from service.recommend import orchestrator
 from service.telemetry import REGISTRY
 from tests.fakes import NOW, FakeSource, World, person
 
@@ -59,6 +60,13 @@ async def test_without_a_held_slate_redis_is_not_even_asked() -> None:
     world = crowd()
     await world.orchestrator.ready(ask())
     assert world.redis.looks == []
+
+
+async def test_the_words_of_questions_that_are_never_ready_are_not_remembered() -> None:
+    world, long = crowd(), Filters(interests=("x" * 100_000,))
+    before = orchestrator._held_digest.cache_info().currsize
+    await world.orchestrator.recommend(ask(filters=long))
+    assert orchestrator._held_digest.cache_info().currsize == before
 
 
 async def test_a_hit_is_counted_and_remembered_as_any_answer() -> None:
