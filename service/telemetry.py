@@ -94,6 +94,12 @@ BREAKER_STATE = Gauge("amity_breaker_open", "1 while a breaker is open, else 0."
 FEED_LAST_POLL = Gauge("amity_feed_last_poll_timestamp_seconds", "When the change feed was last read.", registry=REGISTRY)
 FEED_CHANGES = Counter("amity_feed_changes_total", "Changes applied from the feed.", ["entity"], registry=REGISTRY)
 FEED_FAILURES = Counter("amity_feed_failures_total", "Reads of the change feed that failed.", registry=REGISTRY)
+REDIS_REFUSED = Counter(
+    "amity_redis_refused_total",
+    "Commands that Redis was there for and refused: it is full, lacks a replica or disk, or may not be asked this.",
+    ["command"],
+    registry=REGISTRY,
+)
 NEWS_MESSAGES = Counter(
     "amity_news_messages_total",
     "Messages between replicas about people who changed: sent, unsent (Redis away), received, foreign (not understood).",

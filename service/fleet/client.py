@@ -14,6 +14,7 @@ from service.fleet.batches import Batches
 from service.fleet.links import Link, open_link
 from service.fleet.wire import Command
 from service.resilience import Breaker, Deadline
+from service.telemetry import REDIS_REFUSED
 
 NEWS_CHANNEL = "amity:news"
 
@@ -58,7 +59,7 @@ class Fleet:
     async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None:
         """Their raw replies, in order but not alone: b"OK", None for nil, int, list; Refused where Redis refused.
 
-        `what` names them in the log. They may be sent twice, when the first connection turns out to be gone.
+        `what` names them in the log and in metrics. They may be sent twice, when the first connection turns out to be gone.
         """
         if not commands:
             return []
@@ -68,7 +69,10 @@ class Fleet:
         if replies is None:
             _log.debug("redis did not answer", command=what)
             return None
-        return [Refused(str(reply)) if isinstance(reply, ResponseError) else reply for reply in replies]
+        told = [Refused(str(reply)) if isinstance(reply, ResponseError) else reply for reply in replies]
+        if n_refused := sum(isinstance(reply, Refused) for reply in told):
+            REDIS_REFUSED.labels(what).inc(n_refused)
+        return told
 
     async def publish(self, payload: bytes, channel: str = NEWS_CHANNEL) -> bool:
         """Tell all who listen; False when Redis did not take it."""

@@ -13,6 +13,7 @@ import uvloop
 
 from service.fleet.client import Fleet, Refused
 from service.resilience import Breaker, Deadline
+from service.telemetry import REGISTRY
 from tests.fakes import FakeClock
 from tests.proxy import Proxy
 from tests.servers import PrivateValkey
@@ -221,6 +222,13 @@ async def test_a_full_redis_refuses_what_would_grow_it_and_answers_the_rest(priv
         assert replies is not None
         assert isinstance(replies[0], Refused)
         assert await read(fleet, "k") == [b"v"]
+
+
+async def test_what_redis_refuses_is_counted_by_the_command(redis_url: str) -> None:
+    async with opened(redis_url) as fleet:
+        await put(fleet, ("k", "v"))
+        await fleet.run("test refusals", [("LPUSH", "k", "w"), ("GET", "k")], Deadline(5))
+    assert REGISTRY.get_sample_value("amity_redis_refused_total", {"command": "test refusals"}) == 1
 
 
 async def test_closing_leaves_no_connection(redis_url: str) -> None:
