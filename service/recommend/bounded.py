@@ -52,8 +52,8 @@ class Bounded(Generic[K, V]):
         found = self._entries.get(key)
         return None if found is None else found[0]
 
-    def count(self, is_hit: bool) -> None:
-        (self._hits if is_hit else self._misses).inc()
+    def count(self, is_hit: bool, n: int = 1) -> None:
+        (self._hits if is_hit else self._misses).inc(n)
 
     def put(self, key: K, value: V) -> None:
         """Keep a value; one that alone is larger than everything may be is not kept."""

@@ -1,6 +1,5 @@
 """People as pieces of JSON, encoded once and joined into many answers, byte for byte what msgspec makes of a Slate."""
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -10,8 +9,8 @@ from uuid import UUID
 import msgspec
 
 from service.domain import Degradation, ExperimentArm, Profile
+from service.recommend.bounded import Bounded
 from service.recommend.drops import Drops
-from service.telemetry import FIRST_LEVEL_BYTES, FIRST_LEVEL_LOOKUPS
 
 ReadProfiles = Callable[[Sequence[int]], Awaitable[Mapping[int, Profile]]]
 
@@ -136,21 +135,17 @@ class Fragments:
     """
 
     def __init__(self, max_bytes: int, usable: Callable[[], bool]) -> None:
-        self._max_bytes = max_bytes
         self._usable = usable
-        self._held: OrderedDict[int, Fragment] = OrderedDict()
-        self._n_bytes = 0
+        self._held: Bounded[int, Fragment] = Bounded("fragment", max_bytes, lambda fragment: fragment.n_bytes)
         self.drops = Drops()
         """Tells whether what was joined from fragments still shows people as they are."""
-        self._gauge = FIRST_LEVEL_BYTES.labels("fragment")
-        self._hits, self._misses = (FIRST_LEVEL_LOOKUPS.labels("fragment", outcome) for outcome in ("hit", "miss"))
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
     def n_bytes(self) -> int:
-        return self._n_bytes
+        return self._held.n_bytes
 
     @property
     def usable(self) -> bool:
@@ -165,17 +160,16 @@ class Fragments:
         usable, since = self._usable(), self.drops.now
         found = self._held_of(ids) if usable else {}
         missing = [one for one in ids if one not in found]
-        self._hits.inc(len(found))
+        self._held.count(True, len(found))
         if not missing:
             return found
-        self._misses.inc(len(missing))
+        self._held.count(False, len(missing))
         profiles = await read(missing)
         keeps = usable and self._usable() and is_truth()
         for person_id, profile in profiles.items():
             found[person_id] = fragment = fragment_of(profile)
             if keeps and self.drops.is_fresh((person_id,), since):
-                self._hold(person_id, fragment)
-        self._gauge.set(self._n_bytes)
+                self._held.put(person_id, fragment)
         return found
 
     def drop(self, ids: Iterable[int]) -> None:
@@ -183,28 +177,12 @@ class Fragments:
         gone = list(ids)
         self.drops.drop(gone)
         for one in gone:
-            if (fragment := self._held.pop(one, None)) is not None:
-                self._n_bytes -= fragment.n_bytes
-        self._gauge.set(self._n_bytes)
+            self._held.pop(one)
 
     def clear(self) -> None:
         """Forget everybody: news may have been missed."""
         self.drops.drop_all()
         self._held.clear()
-        self._n_bytes = 0
-        self._gauge.set(0)
 
     def _held_of(self, ids: Sequence[int]) -> dict[int, Fragment]:
-        held, found = self._held, {}
-        for one in ids:
-            if (fragment := held.get(one)) is not None:
-                found[one] = fragment
-                held.move_to_end(one)
-        return found
-
-    def _hold(self, person_id: int, fragment: Fragment) -> None:
-        before = self._held.pop(person_id, None)
-        self._n_bytes += fragment.n_bytes - (before.n_bytes if before is not None else 0)
-        self._held[person_id] = fragment
-        while self._n_bytes > self._max_bytes:
-            self._n_bytes -= self._held.popitem(last=False)[1].n_bytes
+        return {one: fragment for one in ids if (fragment := self._held.get(one)) is not None}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import Degradation, ExperimentArm, Profile, RecommendedPerson, Slate
+from service.recommend.bounded import ENTRY_BYTES
 from service.recommend.drops import Drops
 from service.recommend.fragments import Entry, Fragments, SlateJson, fragment_of, slate_head, slate_tail
 from service.telemetry import REGISTRY
@@ -133,7 +134,7 @@ async def test_nothing_is_held_and_nothing_held_is_shown_while_news_does_not_arr
 
 async def test_the_longest_unused_go_first_when_bytes_run_out() -> None:
     database = Database()
-    one = fragment_of((await database.read([1]))[1]).n_bytes
+    one = fragment_of((await database.read([1]))[1]).n_bytes + ENTRY_BYTES
     held = Fragments(10 * one + one // 2, News())
     await held.many(list(range(1, 10)), database.read)
     await held.many([1], database.read)
