@@ -88,9 +88,8 @@ class Observed:
         method: str = scope["method"]
         exchange = Exchange(_request_id(headers.get(b"x-request-id")), method)
         logs.begin_request(exchange.request_id)
-        if (
-            exchange.bodiless
-        ):  # a copy: the server reads the method in its own scope, and holds a GET without its body for a defect
+        # A copy: the server reads the method in its own scope, and holds a GET without its body for a defect.
+        if exchange.bodiless:
             scope = {**scope, "method": "GET"}
         scope[_KEY] = exchange
 
