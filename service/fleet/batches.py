@@ -10,6 +10,9 @@ from typing import Any, Generic, TypeVar
 
 BATCH_ITEMS = 1_000
 """Beyond this callers go in another batch, so that nobody waits for megabytes of others' pools."""
+GRACE_S = 0.002
+"""Between the alarm and giving up, the event loop looks at what has arrived. Timers come before that: whoever was held up for as
+long as the time limit, by a CPU quota or a collection of garbage, would take a Redis for away that had answered at once."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -43,6 +46,8 @@ class Batches(Generic[Q, A]):
 
     async def answers(self, items: Sequence[Q], seconds: float) -> list[A] | None:
         """Those to these items; None when there are none, or `seconds` have passed."""
+        if seconds <= 0:
+            return None
         loop = asyncio.get_running_loop()
         caller: _Caller[Q, A] = _Caller(items, loop.create_future(), loop.time() + seconds)
         self._waiting.append(caller)
@@ -108,21 +113,23 @@ class Batches(Generic[Q, A]):
         """One timer for all: callers' times end nearly in the order of their coming, and hardly any passes."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = loop.call_at(at_s, self._give_up)
+        self._alarm = loop.call_at(at_s, self._ring)
         self._alarm_s = at_s
 
-    def _give_up(self) -> None:
-        """Answer those whose time has passed; the alarm is set anew for whoever is left."""
-        self._alarm = None
+    def _ring(self) -> None:
         loop = asyncio.get_running_loop()
-        now_s = loop.time()
+        self._alarm = loop.call_later(GRACE_S, self._give_up, loop.time())
+
+    def _give_up(self, rang_s: float) -> None:
+        """Answer those whose time had passed when the alarm rang; it is set anew for whoever is left."""
+        self._alarm = None
         later_s: list[float] = []
         for caller in (*self._waiting, *self._asked):
             if caller.answer.done():
                 continue
-            if caller.ends_s <= now_s:
+            if caller.ends_s <= rang_s:
                 caller.answer.set_result(None)
             else:
                 later_s.append(caller.ends_s)
         if later_s:
-            self._set_alarm(loop, min(later_s))
+            self._set_alarm(asyncio.get_running_loop(), min(later_s))

@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from service.errors import CircuitOpen, RedisUnavailable
-from service.fleet.batches import Batches
+from service.fleet.batches import GRACE_S, Batches
 from service.fleet.links import Link, open_link
 from service.fleet.wire import Command
 from service.resilience import Breaker, Deadline
@@ -120,8 +120,13 @@ class Fleet:
 
     async def _translated(self, command: Callable[[], Awaitable[T]]) -> T:
         """Its time is no hard bound, as `bounded` is for 25 µs: those who wait for a batch go when theirs is over."""
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.timeout_s):
-                return await command()
+            async with asyncio.timeout(None) as limit:
+                alarm = loop.call_later(self.timeout_s, lambda: limit.reschedule(loop.time() + GRACE_S))
+                try:
+                    return await command()
+                finally:
+                    alarm.cancel()
         except (RedisError, OSError) as exc:  # TimeoutError is an OSError
             raise RedisUnavailable from exc
