@@ -3,6 +3,7 @@
 `AMITY_TRIALS` sets how many trials the tests here make together, 1,500 unless set; `AMITY_SEED` draws others.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from tests.embedded import eventually
 from tests.faults import fleet_storms as storms
 from tests.faults.conftest import World
 from tests.faults.fleet_crowd import Crowd
+from tests.faults.fleet_model import FEED_S
 from tests.faults.fleet_storms import Storm
 from tests.faults.rules import Rules
 from tests.proxy import Proxy
@@ -52,6 +54,7 @@ def fleet(world: World, valkey: PrivateValkey, tmp_path_factory: pytest.TempPath
 
 
 async def crowd_of(world: World, fleet: list[Replica]) -> Crowd:
+    await asyncio.sleep(2 * FEED_S)  # until every replica has heard of what was written before
     return Crowd([replica.address for replica in fleet], await Rules.of(world.database_url), SEED)
 
 
@@ -59,15 +62,18 @@ def assert_settles(crowd: Crowd, fleet: list[Replica]) -> None:
     """In the end every replica shows everyone who may be shown: nobody is lost for good to a stale memory, state or pool."""
     rules = crowd.model.rules
     for viewer in crowd.viewers:
-        for replica in fleet:
+        allowed = rules.allowed(viewer)
+        for index, replica in enumerate(fleet):
 
-            def settled(replica: Replica = replica, viewer: int = viewer) -> bool:
-                allowed = rules.allowed(viewer)
-                ids = set(shown(replica.recommend(viewer, limit=100)))
-                return ids <= allowed and len(ids) == min(100, len(allowed))
+            def answer(replica: Replica = replica, viewer: int = viewer) -> set[int]:
+                return set(shown(replica.recommend(viewer, limit=100)))
 
-            assert eventually(settled, SETTLED_S), viewer
+            def settled(answer: Callable[[], set[int]] = answer, allowed: set[int] = allowed) -> bool:
+                return (ids := answer()) <= allowed and len(ids) == min(100, len(allowed))
+
+            assert eventually(settled, SETTLED_S), (viewer, index, "lost", allowed - answer(), "wrong", answer() - allowed)
     _LOG.info("%s", dict(crowd.judged))
+    assert crowd.judged["admittedly short"] <= 1 + crowd.judged["short"] / 10, crowd.judged
 
 
 @pytest.mark.timeout(TIMEOUT_S)
