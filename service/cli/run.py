@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from service.settings import Settings
 
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 GREET_POLL_S = 0.05
+COLLECT_AFTER = (10_000, 20, 100)
+"""Thresholds of the garbage collector's three generations, where Python's own are 700, 10 and 10."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,19 @@ async def _until_stopped(server: uvicorn.Server, listener: socket.socket, lines:
 async def _greet(server: uvicorn.Server, lines: list[str]) -> None:
     while not server.started:  # noqa: ASYNC110 - uvicorn has a flag, not an event
         await asyncio.sleep(GREET_POLL_S)
+    rest_the_collector()
     for line in lines:
         say(line)
+
+
+def rest_the_collector() -> None:
+    """What is there once a replica has started stays to its end: the collector need not look through it again. It looked at
+    160,000 objects and more each time, 50 to 90 ms in which nobody was answered. Requests leave few cycles behind, so it comes by
+    less often, too.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def greeting(url: str) -> list[str]:
