@@ -51,15 +51,19 @@ class Replica:
         return (await self.find()).standing
 
 
+PATIENCE_S, HASTE_S = 5.0, 0.1
+"""Time for a command that has to succeed while other tests keep the machine busy, and for one that is to be given up."""
+
+
 @asynccontextmanager
-async def opened(url: str, clock: FakeClock | None = None, timeout_s: float = 0.1) -> AsyncIterator[Replica]:
+async def opened(url: str, clock: FakeClock | None = None, timeout_s: float = PATIENCE_S) -> AsyncIterator[Replica]:
     fleet = Fleet.open(url, timeout_s, Breaker("redis", 3, 2.0, (clock or FakeClock()).monotonic))
     yield Replica(fleet)
     await fleet.close()
 
 
 @asynccontextmanager
-async def world_on(url: str, timeout_s: float = 0.1) -> AsyncIterator[World]:
+async def world_on(url: str, timeout_s: float = PATIENCE_S) -> AsyncIterator[World]:
     """A world whose replicas share a real Redis: `orchestrator` is the last one's."""
     world = World(person(one) for one in range(1, 41))
     async with opened(url, world.clock, timeout_s) as replica:
@@ -158,7 +162,7 @@ async def test_a_key_of_another_type_is_a_miss(redis_url: str) -> None:
 
 async def test_a_redis_that_hangs_costs_its_timeout_only_a_few_times(private_valkey: PrivateValkey) -> None:
     clock = FakeClock()
-    async with opened(private_valkey.url, clock) as replica:
+    async with opened(private_valkey.url, clock, HASTE_S) as replica:
         await replica.pools.write(KEY, await replica.pool())
         private_valkey.pause()
         started = time.monotonic()
@@ -173,7 +177,7 @@ async def test_a_redis_that_hangs_costs_its_timeout_only_a_few_times(private_val
 
 async def test_a_redis_that_was_killed_is_found_again_when_it_is_back(private_valkey: PrivateValkey) -> None:
     clock = FakeClock()
-    async with opened(private_valkey.url, clock) as replica:
+    async with opened(private_valkey.url, clock, HASTE_S) as replica:
         await replica.pools.write(KEY, await replica.pool())
         private_valkey.kill()
         assert await replica.standing() == "unavailable"
@@ -186,7 +190,7 @@ async def test_a_redis_that_was_killed_is_found_again_when_it_is_back(private_va
 
 async def test_a_network_that_swallows_everything_is_redis_away(private_valkey: PrivateValkey) -> None:
     clock = FakeClock()
-    async with Proxy(private_valkey.socket) as proxy, opened(f"redis://127.0.0.1:{proxy.port}/0", clock) as replica:
+    async with Proxy(private_valkey.socket) as proxy, opened(f"redis://127.0.0.1:{proxy.port}/0", clock, HASTE_S) as replica:
         await replica.pools.write(KEY, await replica.pool())
         proxy.freeze()
         assert await replica.standing() == "unavailable"
@@ -197,7 +201,7 @@ async def test_a_network_that_swallows_everything_is_redis_away(private_valkey: 
 
 
 async def test_requests_are_answered_whatever_becomes_of_redis(private_valkey: PrivateValkey) -> None:
-    async with world_on(private_valkey.url) as world:
+    async with world_on(private_valkey.url, HASTE_S) as world:
         slates = [await world.orchestrator.recommend(REQUEST) for _ in range(2)]
         private_valkey.pause()
         slates += [await world.orchestrator.recommend(REQUEST) for _ in range(5)]
@@ -232,7 +236,7 @@ async def test_a_full_redis_lets_go_of_what_a_write_has_made_stale(private_valke
 
 
 async def test_many_misses_on_three_replicas_compute_once(redis_url: str) -> None:
-    async with world_on(redis_url, timeout_s=5.0) as world:
+    async with world_on(redis_url) as world:
         replicas = [world.build() for _ in range(3)]
         world.limiter._max_queued = 1000
         slates = await asyncio.gather(*(replicas[n % 3].recommend(REQUEST) for n in range(300)))
