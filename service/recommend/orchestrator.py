@@ -76,16 +76,17 @@ class Orchestrator:
     async def ready(self, request: RecommendationRequest) -> Ready | None:
         """The answer that is there already, from one read of Redis; None when there is none, and `recommend` has to make one.
 
-        Counted and remembered as any answer. No request stands in a queue for it: it costs less than its place there.
+        Counted and remembered as any answer. No request stands in a queue for it: it costs less than its place there. Raises
+        UnknownAlgorithm.
         """
         parts, models = self._parts, self._parts.models.current
-        algorithm = request.algorithm_version or self._policy.default_ranker
-        if request.exclude_ids or not request.use_cache or not request.recorded or algorithm not in models.rankers:
+        if request.exclude_ids or not request.use_cache or not request.recorded:
             return None
+        algorithm, arm = route(request, tuple(models.rankers), self._policy.default_ranker)
         started_s, bundle = parts.monotonic(), models.population.bundle_version
         key = self._key(request, models, algorithm, bundle, _held_digest)
         held = parts.slates.find(key, request.limit)
-        if held is None:
+        if held is None or held.finished.experiment != arm:
             return None
         with stage("pool"):
             deadline = Deadline(self._policy.deadline_s, parts.monotonic)

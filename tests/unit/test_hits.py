@@ -7,7 +7,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from service.domain import Filters, RecommendationRequest, Relations, Status
+from service.domain import ExperimentArm, Filters, RecommendationRequest, Relations, Status
+from service.errors import UnknownAlgorithm
+from service.experiments.routing import route
 from service.recommend import orchestrator
 from service.telemetry import REGISTRY
 from tests.fakes import NOW, FakeSource, World, person
@@ -150,7 +152,6 @@ async def test_a_slate_is_ready_still_after(what: str) -> None:
         {"exclude_ids": frozenset({40})},
         {"use_cache": False},
         {"recorded": False},
-        {"algorithm_version": "v9"},
         {"filters": Filters(active_within_days=9000)},
         {"limit": 6},
     ],
@@ -159,6 +160,21 @@ async def test_only_the_same_question_is_answered(changes: dict[str, Any]) -> No
     world = crowd()
     await warm(world, ask())
     assert await world.orchestrator.ready(ask(**changes)) is None
+
+
+async def test_a_ranker_that_is_not_there_is_refused_as_the_long_way_does() -> None:
+    world = crowd()
+    await warm(world, ask())
+    with pytest.raises(UnknownAlgorithm):
+        await world.orchestrator.ready(ask(algorithm_version="v9"))
+
+
+async def test_a_slate_of_another_arm_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = crowd()
+    await warm(world, ask())
+    arm = ExperimentArm("ranker-2026", "treatment")
+    monkeypatch.setattr(orchestrator, "route", lambda *given: (route(*given)[0], arm))
+    assert await world.orchestrator.ready(ask()) is None
 
 
 @pytest.mark.parametrize(
