@@ -7,10 +7,12 @@ from typing import Any
 from service.domain import Interaction, Kind, Profile
 from service.repositories.database import Database
 from service.repositories.interactions import Interactions
+from service.repositories.matches import Matches
 from service.repositories.users import Users
 
 EARTH_KM = 6371.0088
 WITHDRAWALS = {"unlike": ("like",), "unpass": ("pass", "unmatch")}
+OPINIONS = (Kind.LIKE, Kind.PASS, Kind.UNMATCH)
 HIDING = ("pass", "unmatch")
 """Opinions that keep their actor from the one they are of."""
 
@@ -21,14 +23,12 @@ Place = tuple[float, float] | None
 class Rules:
     """People, what stands between them, and what follows from it."""
 
-    def __init__(self, people: list[Profile], history: list[Interaction]) -> None:
+    def __init__(self, people: list[Profile], standing: list[Interaction], matches: set[Pair]) -> None:
         self.people: dict[int, dict[str, Any]] = {person.id: _facts(person) for person in people}
-        self.opinions: dict[Pair, str] = {}
-        self.blocks: set[Pair] = set()
-        self.matches: set[Pair] = set()
-        for given in history:
-            if given.kind not in (Kind.MESSAGE, Kind.VIEW):
-                self.act(given.actor_id, given.target_id, given.kind.value)
+        opinions = {(given.actor_id, given.target_id): given.kind.value for given in standing if given.kind in OPINIONS}
+        self.opinions: dict[Pair, str] = opinions
+        self.blocks: set[Pair] = {(given.actor_id, given.target_id) for given in standing if given.kind is Kind.BLOCK}
+        self.matches = matches
 
     @classmethod
     async def of(cls, database_url: str) -> "Rules":
@@ -36,10 +36,11 @@ class Rules:
         database = Database(database_url)
         try:
             people = [person async for batch in Users(database.sessions).stream() for person in batch]
-            history = [given async for batch in Interactions(database.sessions).stream() for given in batch]
+            standing = [given async for batch in Interactions(database.sessions).stream() for given in batch]
+            pages = [(person.id, await Matches(database.sessions).page(person.id, len(people))) for person in people]
         finally:
             await database.close()
-        return cls(people, history)
+        return cls(people, standing, {(low, match.user_id) for low, page in pages for match in page if low < match.user_id})
 
     def act(self, actor: int, target: int, kind: str) -> bool:
         """Apply an interaction; whether it changed anything."""
