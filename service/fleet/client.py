@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, TypeVar
 
 import msgspec
@@ -42,6 +42,7 @@ class Fleet:
         # One batch of reads at a time: those who come meanwhile make the next one bigger, and dearer per batch, not per caller.
         self._reads: Batches[str, bytes | None] = Batches(self._read, lanes=1)
         self._commands: Batches[Command, Any] = Batches(self._exchange, lanes=2)
+        self._insisted: Batches[Command, Any] = Batches(self._insist, lanes=1)
 
     @classmethod
     def open(cls, url: str, timeout_s: float, breaker: Breaker) -> "Fleet":
@@ -56,16 +57,18 @@ class Fleet:
             return None
         return await self._reads.answers(keys, min(self.timeout_s, deadline.remaining_s()))
 
-    async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None:
+    async def run(self, what: str, commands: Sequence[Command], deadline: Deadline, insists: bool = False) -> list[Any] | None:
         """Their raw replies, in order but not alone: b"OK", None for nil, int, list; Refused where Redis refused.
 
         `what` names them in the log and in metrics. They may be sent twice, when the first connection turns out to be gone.
+        With `insists` they are sent though the breaker is open: for what other replicas, whose breakers are not, rely on.
         """
         if not commands:
             return []
-        if self._breaker.state == "open":
+        if self._breaker.state == "open" and not insists:
             return None
-        replies = await self._commands.answers(commands, min(self.timeout_s, deadline.remaining_s()))
+        way = self._insisted if insists and self._breaker.state != "closed" else self._commands
+        replies = await way.answers(commands, min(self.timeout_s, deadline.remaining_s()))
         if replies is None:
             _log.debug("redis did not answer", command=what)
             return None
@@ -98,6 +101,7 @@ class Fleet:
         """Nothing is asked any more; those who still wait get None."""
         await self._reads.close()
         await self._commands.close()
+        await self._insisted.close()
         await self._link.close()
 
     async def _read(self, keys: list[str]) -> list[bytes | None] | None:
@@ -106,10 +110,15 @@ class Fleet:
     async def _exchange(self, commands: list[Command]) -> list[Any] | None:
         return await self._attempt("commands", lambda: self._link.exchange(commands))
 
-    async def _attempt(self, what: str, command: Callable[[], Awaitable[T]]) -> T | None:
+    async def _insist(self, commands: list[Command]) -> list[Any] | None:
+        return await self._attempt("commands", lambda: self._link.exchange(commands), nullcontext())
+
+    async def _attempt(
+        self, what: str, command: Callable[[], Awaitable[T]], guard: AbstractContextManager[None] | None = None
+    ) -> T | None:
         """The answer, or None while Redis is away."""
         try:
-            with self._breaker.guard(RedisUnavailable):
+            with guard or self._breaker.guard(RedisUnavailable):
                 return await self._translated(command)
         except CircuitOpen:
             return None

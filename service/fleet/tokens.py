@@ -79,11 +79,12 @@ class ViewerTokens:
         return iter(standing) if len(standing) == len(names) else None
 
     async def _replace(self, names: Iterable[str]) -> bool:
+        """Also while our breaker is open: Redis may be back already for another replica, which would find the old tokens."""
         complete = True
         left = iter(names)
         while chunk := list(itertools.islice(left, CHUNK)):
             commands = [("SET", name, secrets.token_hex(8), "EX", self._life_s) for name in chunk]
-            replies = await self._fleet.run("replace tokens", commands, Deadline(self._fleet.timeout_s))
+            replies = await self._fleet.run("replace tokens", commands, Deadline(self._fleet.timeout_s), insists=True)
             if replies is None:
                 complete = False
             elif refused := [name for name, reply in zip(chunk, replies, strict=True) if isinstance(reply, Refused)]:
@@ -92,5 +93,6 @@ class ViewerTokens:
 
     async def _remove(self, names: list[str]) -> bool:
         """A Redis that is full takes no new token, but lets go of the old one: whoever reads next then has none, or another."""
-        replies = await self._fleet.run("remove tokens", [("DEL", name) for name in names], Deadline(self._fleet.timeout_s))
+        commands: list[Command] = [("DEL", name) for name in names]
+        replies = await self._fleet.run("remove tokens", commands, Deadline(self._fleet.timeout_s), insists=True)
         return replies is not None and not any(isinstance(reply, Refused) for reply in replies)

@@ -46,7 +46,7 @@ class Recorded(Fleet):
 
     sent: Sequence[Any] = ()
 
-    async def run(self, what: str, commands: Sequence[Any], deadline: Deadline) -> list[Any] | None:
+    async def run(self, what: str, commands: Sequence[Any], deadline: Deadline, insists: bool = False) -> list[Any] | None:
         self.sent = commands
         return await super().run(what, commands, deadline)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import redis
 
+from service.errors import RedisUnavailable
 from service.fleet import keys, tokens
 from service.fleet.client import Fleet
 from service.fleet.leases import Leases
@@ -243,3 +244,15 @@ async def test_a_lease_is_released_by_a_server_that_has_forgotten_its_scripts(le
 async def test_asking_again_for_ones_own_lease_is_yes(leases: list[Leases]) -> None:
     assert await leases[0].take(LEASE, "one", 60_000)
     assert await leases[0].take(LEASE, "one", 60_000)
+
+
+async def test_a_write_reaches_redis_though_its_own_breaker_is_open(redis_url: str, replicas: list[ViewerTokens]) -> None:
+    before = await tokens_of(replicas[1])
+    breaker = Breaker("redis", failures=1)
+    with pytest.raises(RedisUnavailable), breaker.guard(RedisUnavailable):
+        raise RedisUnavailable
+    writer = Fleet.open(redis_url, 5.0, breaker)
+    assert await writer.run("any", [("PING",)], Deadline(5)) is None
+    assert await ViewerTokens(writer, LIFE_S).changed([42])
+    assert (await tokens_of(replicas[1])).version != before.version
+    await writer.close()
