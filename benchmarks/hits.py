@@ -30,8 +30,8 @@ from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 from service.repositories.connections import connect
 
-CONNECTIONS = 16
-"""At most as many as a replica works on at once, so that none is refused for want of capacity."""
+CONNECTIONS = 64
+"""Fewer than may wait in a replica, so that none is refused for want of capacity."""
 OPEN_CONNECTIONS = 128
 WARM_CONNECTIONS = 4
 LEAST_RATIO = 0.25

@@ -37,7 +37,7 @@ from service.settings import Settings
 
 _LOG = structlog.get_logger("amity.app")
 
-FRAGMENTS, VIEWERS, SLATES, POOLS = 2 / 8, 2 / 8, 3 / 8, 1 / 8
+FRAGMENTS, VIEWERS, SLATES, POOLS = 1 / 8, 3 / 8, 3 / 8, 1 / 8
 """Shares of the memory for what is held. Slates are what a hit is served from; a pool is needed only for another limit, or when
 something has changed."""
 

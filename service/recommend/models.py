@@ -12,8 +12,15 @@ class LiveModels:
 
     def __init__(self, holder: PopulationHolder[Mapping[str, LoadedRanker]]) -> None:
         self._holder = holder
+        self._made = self._make()
 
     @property
     def current(self) -> Models:
+        """The same object until the next swap."""
+        if self._made.population is not self._holder.current:
+            self._made = self._make()
+        return self._made
+
+    def _make(self) -> Models:
         replaced = self._holder.replaced
         return Models(*self._holder.pair, None if replaced is None else Replaced(*replaced))

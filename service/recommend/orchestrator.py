@@ -92,9 +92,8 @@ class Orchestrator:
             deadline = Deadline(self._policy.deadline_s, parts.monotonic)
             tokens = await self._courses.pools.tokens(request.viewer_id, deadline)
         now = parts.now()
-        with stage("selection"):
-            if tokens is None or not parts.slates.stands(held, key, tokens, now.timestamp()):
-                return None
+        if tokens is None or not parts.slates.stands(held, key, tokens, now.timestamp()):
+            return None
         slate_id, generation_ms = parts.new_id(), (parts.monotonic() - started_s) * 1000
         ready = held.finished.answer(request, generation_ms, slate_id)
         parts.performance.observe(answers.observation_of_ready(held.finished, ready, current_timings()))

@@ -80,7 +80,7 @@ async def test_a_hit_is_counted_and_remembered_as_any_answer() -> None:
     assert REGISTRY.get_sample_value("amity_recommendations_total", labels) == before + 1
     report = world.performance.report(60)
     assert (report.requests, report.cache_hit_rate) == (3, 0.6667)
-    assert {"pool", "selection"} <= set(report.stages)
+    assert "pool" in report.stages
     last, shown = world.impressions.slates[-1], world.impressions.slates[-2]
     assert (last.cached, last.people.candidate_ids, last.pool_id) == (True, shown.people.candidate_ids, shown.pool_id)
     assert last.slate_id != shown.slate_id
