@@ -11,7 +11,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from benchmarks import churn, fleet, hits, import_rate, newcomers, replicas, scale, scale_results
+from benchmarks import churn, fleet, hits, import_rate, million, newcomers, replicas, scale, scale_results
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -34,6 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, EmbeddedServers(Path(home)) as servers:
         rows += quality(replicas.settings_of(Path(home), servers))
     rows += pools(full)
+    rows += million.measure(million.FULL_EFFORT if full else million.EFFORT)
     rows += first_likes(FULL_SEEDS if full else SEEDS)
     rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += retrieval(full)
