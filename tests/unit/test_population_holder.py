@@ -1,5 +1,8 @@
 """What serves now says when too much was appended to it."""
 
+import gc
+from weakref import ref
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -22,3 +25,14 @@ def test_more_appended_than_allowed_is_logged_once_a_bundle(n_joined: int, n_war
         holder = PopulationHolder(population(n_joined), None, overlay_max=3)
         holder.report()
     assert [entry["n_overlay"] for entry in logs] == [n_joined] * n_warnings
+
+
+def test_a_population_that_is_replaced_is_let_go_without_the_garbage_collector() -> None:
+    holder = PopulationHolder(population(2), None)
+    replaced = ref(holder.current)
+    gc.disable()  # which does not look at what a replica had loaded when it started
+    try:
+        holder.swap(population(1), None)
+        assert replaced() is None
+    finally:
+        gc.enable()
