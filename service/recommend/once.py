@@ -55,13 +55,13 @@ class Once:
 
     async def awaited(self, key: PoolKey, suits: Callable[[Pool], bool], deadline: Deadline) -> Pool | None:
         """The pool that somebody else is making; None when it does not come within WAIT_S, or the lease was given up without
-        it."""
+        it. The last look is after WAIT_S: on a busy machine the pool may have come while this waited for its turn."""
         waiting = deadline.at_most(WAIT_S)
-        while waiting.remaining_s() > 0:
-            pool, is_leased = await self._pools.stored(key, waiting)
+        while True:
+            left_s = waiting.remaining_s()
+            pool, is_leased = await self._pools.stored(key, deadline.at_most(max(left_s, _LOOK_EVERY_S)))
             if pool is not None and suits(pool):
                 return pool
-            if not is_leased:
+            if not is_leased or left_s <= 0:
                 return None
-            await self._sleep(min(_LOOK_EVERY_S, waiting.remaining_s()))
-        return None
+            await self._sleep(min(_LOOK_EVERY_S, left_s))

@@ -193,6 +193,20 @@ async def test_nobody_waits_for_another_longer_than_allowed() -> None:
     assert world.clock.elapsed_s == pytest.approx(WAIT_S)
 
 
+async def test_a_pool_that_came_while_a_busy_machine_overslept_is_taken() -> None:
+    world, key = crowd(), PoolKey(1, "digest")
+    await world.orchestrator.recommend(ask())
+    made = next(value for name, value in world.redis.values.items() if ":pool:" in name)
+    world.redis.values[key.lease] = b"somebody at work"
+
+    async def oversleep(seconds: float) -> None:
+        world.clock.elapsed_s += 2 * WAIT_S
+        world.redis.values[key.pool] = made
+
+    waiting = Once(world.redis, world.pools, oversleep).awaited(key, lambda pool: True, Deadline(2.0, world.clock.monotonic))
+    assert await waiting is not None
+
+
 async def test_nobody_waits_for_a_lease_that_was_given_up_without_a_pool() -> None:
     world, key = crowd(), PoolKey(1, "digest")
     world.redis.values[key.lease] = b"somebody whose pool is degraded"
