@@ -73,21 +73,20 @@ PARTS = (CALM, ELSEWHERE, CHANGING, PEOPLE_TOO)
 
 def measure(effort: Effort) -> list[Row]:
     """On private servers and people of its own."""
-    replica_core, other_core = _cores()
+    ours, others = replicas.split_cores()
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory())
-        with _on(other_core):
+        with replicas.on_cores(others):
             servers = stack.enter_context(EmbeddedServers(Path(home)))
         settings = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url, "AMITY_HOME": home}
         settle(settings, effort.people, Path(home))
         asyncio.run(make_elsewhere(servers.database_url))
-        with _on(replica_core):
-            port = stack.enter_context(replicas.replica(settings)).port
-        with _on(other_core):
+        port = stack.enter_context(replicas.replica(settings, cores=ours[:1])).port
+        with replicas.on_cores(others):
             workers = stack.enter_context(ProcessPoolExecutor(3, multiprocessing.get_context("spawn")))
             for started in [workers.submit(churn_work.ready) for _ in range(3)]:
                 started.result()
-            return _Churn(effort, port, servers.database_url, workers, (replica_core, other_core)).run()
+            return _Churn(effort, port, servers.database_url, workers, (ours[0], others[0])).run()
 
 
 def settle(settings: dict[str, str], n_people: int, folder: Path) -> None:
@@ -215,25 +214,6 @@ def _lags_ms(asked: Asked, place: int, before: float, written: Written) -> list[
         waiting = written.commits_s[round(applied[place] - before) :]
         lags.append(max(0.0, (when_s - waiting[0]) * 1000) if waiting else 0.0)
     return lags
-
-
-def _cores() -> tuple[int, int]:
-    """The replica's, and everything else's."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise RuntimeError("the replica and its load need a core each")
-    return cores[-1], cores[0]
-
-
-@contextlib.contextmanager
-def _on(core: int) -> Iterator[None]:
-    """Processes that are started meanwhile stay on this core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,12 +14,9 @@ import argparse
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -29,7 +26,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import replicas
 from benchmarks.million_load import Answers, closed, open_loop
+from benchmarks.replicas import Process
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -37,8 +36,6 @@ MOST_P50_MS, MOST_P99_MS = 8.0, 20.0
 LEAST_CANDIDATES = 500
 CONNECTIONS = (1, 2, 4)
 _WARM = 300
-_START_LIMIT_S = 180
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -57,15 +54,14 @@ def measure(effort: Effort, keep: Path | None = None) -> list[Row]:
     """On private servers and people of its own, which stay in `keep` for the next time."""
     with contextlib.ExitStack() as stack:
         folder = keep if keep is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        replica_cores, other_cores = _cores()
-        with _on(other_cores):
+        ours, others = replicas.split_cores()
+        with replicas.on_cores(others):
             servers = stack.enter_context(EmbeddedServers(folder / "home"))
         settings = {"AMITY_DATABASE_URL": servers.database_url, "AMITY_REDIS_URL": servers.redis_url}
         settings |= {"AMITY_HOME": str(folder / "home")}
         prepare(folder, effort.people, settings)
-        with _on(replica_cores):
-            replica = stack.enter_context(serving(settings))
-        with _on(other_cores):
+        replica = stack.enter_context(replicas.replica(settings, cores=ours[:1]))
+        with replicas.on_cores(others):
             return _rows(effort, replica, np.load(folder / "viewers.npy"))
 
 
@@ -78,63 +74,21 @@ def prepare(folder: Path, n_people: int, settings: dict[str, str]) -> None:
         return
     command = [sys.executable, "-m", "benchmarks.million_prepare", str(folder), "--people", str(n_people)]
     subprocess.run(command, env=os.environ | settings, check=True)
+    if not len(np.load(folder / "viewers.npy")):
+        raise RuntimeError(f"among {n_people:,} people nobody may see as many as are asked for; take more people")
     done.write_text(str(n_people))
 
 
-class Replica:
-    """A process that serves at a port."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.port = port
-        self._process = process
-
-    def worked_s(self) -> float:
-        """Seconds on the processor so far, of all its threads."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
-            return json.loads(answer.read())
-
-
-@contextlib.contextmanager
-def serving(settings: dict[str, str]) -> Iterator[Replica]:
-    """`amity serve` on a free port, from when it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    with tempfile.TemporaryFile() as log:
-        command = [sys.executable, "-m", "service.cli", "serve"]
-        variables = os.environ | settings | {"AMITY_PORT": str(port)}
-        process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
-        try:
-            _wait(port, process)
-            yield Replica(process, port)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    end_s = time.monotonic() + _START_LIMIT_S
-    while time.monotonic() < end_s and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready"):
-            return  # refused until it listens, 503 until it is ready
-        time.sleep(0.1)
-    raise RuntimeError("the replica does not start")
-
-
-def _rows(effort: Effort, replica: Replica, viewers: NDArray[np.int64]) -> list[Row]:
+def _rows(effort: Effort, replica: Process, viewers: NDArray[np.int64]) -> list[Row]:
     paths = _paths(viewers)
     closed(replica.port, [next(paths) for _ in range(_WARM)], 1)
     rows: list[Row] = []
     title = f"miss ({effort.people:,} people)"
     for connections in CONNECTIONS:
         some = [next(paths) for _ in range(effort.requests)]
-        before_s = replica.worked_s()
+        before_s = replica.cpu_s()
         answers = closed(replica.port, some, connections)
-        worked_ms = (replica.worked_s() - before_s) * 1000 / len(some)
+        worked_ms = (replica.cpu_s() - before_s) * 1000 / len(some)
         name = f"{title}, {connections} at once"
         rows.append(Row(f"{name}: processor time", round(worked_ms, 2), "ms a request"))
         rows.append(Row(f"{name}: requests", answers.per_s, "1/s"))
@@ -160,8 +114,9 @@ def _times(name: str, answers: Answers, judged: bool) -> list[Row]:
     ]
 
 
-def _candidates(replica: Replica) -> float:
-    found: float = replica.get("/api/v1/recommendations/performance?scope=replica&window_s=60")["avg_candidate_count"]
+def _candidates(replica: Process) -> float:
+    report = json.loads(replica.get("/api/v1/recommendations/performance?scope=replica&window_s=60"))
+    found: float = report["avg_candidate_count"]
     return found
 
 
@@ -169,23 +124,6 @@ def _paths(viewers: NDArray[np.int64]) -> Iterator[str]:
     """Of different viewers; begins anew when all have asked."""
     for viewer in cycle(viewers.tolist()):
         yield f"/api/v1/recommendations/users/{viewer}/recommendations?use_cache=false"
-
-
-def _cores() -> tuple[set[int], set[int]]:
-    """The replica's, and everything else's: one each, where there are two."""
-    cores = sorted(os.sched_getaffinity(0))
-    return {cores[-1]}, set(cores[:-1]) or {cores[-1]}
-
-
-@contextlib.contextmanager
-def _on(cores: set[int]) -> Iterator[None]:
-    """Processes that are started meanwhile stay on these cores."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

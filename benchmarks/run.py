@@ -1,6 +1,6 @@
 """`make bench`: every benchmark on private servers of its own, as a table and as benchmarks/results/latest.json.
 
-make bench                    sizes for a few minutes
+make bench                    small sizes
 make bench ARGS=--full        the sizes that benchmarks/README.md reports
 """
 
