@@ -1,0 +1,70 @@
+"""Experiments as the rooms of the house hand them to one another: frozen, without behaviour, without I/O."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+N_BUCKETS = 10_000
+"""Shares of traffic are given in ten-thousandths."""
+
+Design = Literal["ab", "interleaving"]
+Unit = Literal["viewer", "cluster"]
+ClusterBy = Literal["community", "location"]
+ExperimentStatus = Literal["draft", "running", "stopped"]
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """One branch. `weight`: its share relative to the other arms', positive. `stopped`: a guardrail has ended it, or an operator;
+    its viewers get the default and count no longer."""
+
+    name: str
+    algorithm_version: str
+    weight: float = 1.0
+    stopped: bool = False
+
+
+class Guardrails(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that an arm must keep; None: not watched. With `stop`, an arm other than the control that surely
+    breaks one is ended.
+
+    `max_p95_ms`: of generation times. `max_degraded_share`, `max_empty_share`: of the arm's slates, 0 to 1.
+    `min_newcomer_ratio`: the share of positions that go to people who joined within the last 7 days, over the control's share.
+    """
+
+    max_p95_ms: float | None = None
+    max_degraded_share: float | None = None
+    max_empty_share: float | None = None
+    min_newcomer_ratio: float | None = None
+    stop: bool = False
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """The first arm is the control. `traffic`: share of all viewers (of the layer's buckets), above 0 and up to 1. `layer`:
+    experiments of one layer never share a viewer; None: a layer of its own. `cluster_by`: with the unit `cluster`, what clusters
+    are made of. `buckets`: half-open ranges of the layer's N_BUCKETS that it was given, in the order in which it was given them:
+    ramping up appends, and ramping down takes from the end, so that nobody moves."""
+
+    name: str
+    salt: str
+    design: Design = "ab"
+    unit: Unit = "viewer"
+    cluster_by: ClusterBy | None = None
+    traffic: float
+    layer: str | None = None
+    arms: tuple[Arm, ...]
+    guardrails: Guardrails = Guardrails()
+    status: ExperimentStatus = "draft"
+    buckets: tuple[tuple[int, int], ...] = ()
+    created_at: datetime
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+
+
+class ClusterMap(msgspec.Struct, frozen=True, eq=False):
+    """Who belongs to which cluster, frozen when an experiment started: `ids` int64 (n,), ascending; `clusters` int32 (n,)."""
+
+    ids: NDArray[np.int64]
+    clusters: NDArray[np.int32]
