@@ -1,7 +1,7 @@
 """Team-draft interleaving: two rankings in one slate, each position brought by one of them.
 
-Source: Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008. Pure, and without a
-state of its own: the same two lists and the same seed give the same slate on every replica and in every language that has BLAKE2b.
+Source: Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008. Pure: the same
+two lists and the same seed give the same slate on every replica, and in every language that has BLAKE2b.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ def team_draft(first: Sequence[int], second: Sequence[int], limit: int, seed: in
     """At most `limit` people of two rankings, best first; in neither of them is anybody twice.
 
     In each round a coin says which team chooses first, and each brings the best of its list who is not in the slate. Where a list
-    is exhausted the other fills the rest. A shorter limit gives the beginning of the same slate, and of each list no more than its
-    first `limit` can count.
+    is exhausted the other fills the rest. A shorter limit gives the beginning of the same slate, and of each list no more than
+    the first `limit` can count.
     """
     lists = first, second
     places = [0, 0]
