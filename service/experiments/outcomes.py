@@ -42,8 +42,10 @@ class _Columns:
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[float] | NDArray[Any]], days: int) -> Self:
         """From columns by name, as a query gives them: made arrays of the right kind; no rows at all are right, too."""
-        arrays = {name: np.asarray(columns[name], np.int64 if name in _WHOLE else np.float64) for name in _names(cls)}
-        return cls(**arrays, days=days)
+        arrays: dict[str, Any] = {
+            name: np.asarray(columns[name], np.int64 if name in _WHOLE else np.float64) for name in _names(cls)
+        }
+        return cls(**arrays | {"days": days})
 
     def __len__(self) -> int:
         return len(self.unit)
