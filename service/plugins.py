@@ -102,6 +102,12 @@ class LoadedRanker(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     ranker: Ranker | None
     problem: str | None = None
 
+    @property
+    def part(self) -> str:
+        """What its breaker, its threads and their metrics are named after: this version, so that the failures of one do not
+        count for the next."""
+        return f"ranker:{self.name}:{self.version}"
+
 
 def registered(group: str) -> Iterable[EntryPoint]:
     """The entry points of a group in this environment."""

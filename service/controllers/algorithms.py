@@ -34,9 +34,7 @@ class Algorithms(Controller):
     ) -> Response[bytes]:
         now, states = models.current, breakers.states()
         listed = AlgorithmsReply(
-            algorithms=tuple(
-                _algorithm(ranker, states.get(f"ranker:{name}", "closed")) for name, ranker in sorted(now.rankers.items())
-            ),
+            algorithms=tuple(_algorithm(ranker, states.get(ranker.part, "closed")) for _, ranker in sorted(now.rankers.items())),
             default=settings.default_ranker,
             fallback=settings.fallback_ranker,
             bundle_version=now.population.bundle_version,

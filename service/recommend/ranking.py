@@ -68,29 +68,34 @@ class Ranking:
 
     async def _attempt(self, name: str, task: RankingTask, deadline: Deadline) -> Ranked:
         loaded = task.rankers.get(name)
+        if loaded is None or loaded.ranker is None:  # says nothing about how it ranks: its breaker is left alone
+            with stage("ranking"):
+                raise StageBroken("nothing to rank with", reason="missing_bundle")
+        score, needs = loaded.ranker.score, loaded.required_features
 
         async def work() -> Ranked:
-            if loaded is None or loaded.ranker is None:
-                raise StageBroken("nothing to rank with", reason="missing_bundle")
             with stage("features"):
-                features = task.people.features(task.ids, loaded.required_features)
+                features = task.people.features(task.ids, needs)
             if loaded.inline:
-                batch = RankingBatch(task.viewer_id, task.ids, loaded.required_features, features)
-                scores = loaded.ranker.score(batch)
+                scores = score(RankingBatch(task.viewer_id, task.ids, needs, features))
             else:  # copies: what a third party writes into its batch, perhaps long after its deadline, must not reach the slate
-                batch = RankingBatch(task.viewer_id, task.ids.copy(), loaded.required_features, features.copy())
-                scores = await self._door.call(f"ranker:{name}", loaded.ranker.score, batch, deadline=deadline)
-            return Ranked(name, checked(scores, len(task.ids)), loaded.required_features, features)
+                batch = RankingBatch(task.viewer_id, task.ids.copy(), needs, features.copy())
+                scores = await self._door.call(loaded.part, score, batch, deadline=deadline)
+            return Ranked(name, checked(scores, len(task.ids)), needs, features)
 
-        return await enter("ranking", self._breakers[f"ranker:{name}"], work)
+        return await enter("ranking", self._breakers[loaded.part], work)
 
 
 def checked(scores: Floats, n: int) -> Floats:
-    """The scores as float32 (n,). Raises StageBroken with the reason when they break the contract."""
+    """The scores as float32 (n,). Raises StageBroken with the reason when they break the contract; of floats of another width
+    nothing is lost, while integers are classes or ranks, and no probabilities."""
     values = np.asarray(scores)
-    if values.shape != (n,) or values.dtype.kind not in "fiub":
-        raise StageBroken(f"scores of shape {values.shape} and dtype {values.dtype}", reason="wrong_shape")
-    values = values.astype(np.float32)
+    if values.shape != (n,):
+        raise StageBroken(f"scores of shape {values.shape} for {n} candidates", reason="wrong_shape")
+    if values.dtype.kind != "f":
+        raise StageBroken(f"scores of dtype {values.dtype}", reason="wrong_dtype")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise StageBroken("scores that are no numbers", reason="nan")
     if n and (values.min() < 0 or values.max() > 1):

@@ -1,11 +1,14 @@
 """The ranker called, checked and replaced."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from amity_rankers.contract import RankingBatch
 
 from service.domain import Degradation
 from service.plugins import LoadedRanker
@@ -51,7 +54,10 @@ async def test_a_ranker_scores_in_place_or_in_a_thread(inline: bool) -> None:
         (lambda batch: np.zeros(4), "wrong_shape"),
         (lambda batch: np.zeros((5, 1)), "wrong_shape"),
         (lambda batch: None, "wrong_shape"),
-        (lambda batch: np.array(["a"] * 5), "wrong_shape"),
+        (lambda batch: np.array(["a"] * 5), "wrong_dtype"),
+        (lambda batch: np.array([0, 1, 1, 0, 1]), "wrong_dtype"),
+        (lambda batch: np.array([True] * 5), "wrong_dtype"),
+        (lambda batch: np.full(5, 1e300), "nan"),
         (lambda batch: np.array([0.1, 0.2, np.nan, 0.3, 0.4]), "nan"),
         (lambda batch: np.array([0.1, 0.2, np.inf, 0.3, 0.4]), "nan"),
         (lambda batch: np.array([0.1, 0.2, 1.1, 0.3, 0.4]), "out_of_range"),
@@ -65,9 +71,18 @@ async def test_what_breaks_the_contract_is_ranked_by_the_fallback(score: Callabl
     assert degraded == [Degradation("ranking", reason, "heuristic")]
 
 
-async def test_a_ranker_without_its_bundle_is_replaced() -> None:
-    _, degraded = await rank(loaded("v1", None))
-    assert degraded == [Degradation("ranking", "missing_bundle", "heuristic")]
+async def test_a_ranker_without_its_bundle_is_replaced_and_its_breaker_left_alone() -> None:
+    using = ranking()
+    for _ in range(5):
+        _, degraded = await rank(loaded("v1", None), using=using)
+        assert degraded == [Degradation("ranking", "missing_bundle", "heuristic")]
+    ranked, degraded = await rank(loaded("v1", FakeRanker()), using=using)
+    assert (ranked.algorithm_version, degraded) == ("v1", [])
+
+
+async def test_scores_of_another_width_are_taken_as_they_are() -> None:
+    ranked, degraded = await rank(loaded("v1", FakeRanker(lambda batch: np.full(5, 0.25))))
+    assert (ranked.algorithm_version, ranked.scores.dtype, degraded) == ("v1", np.float32, [])
 
 
 async def test_a_ranker_that_hangs_is_replaced_when_its_share_of_the_deadline_is_over() -> None:
@@ -93,6 +108,34 @@ async def test_a_ranker_that_keeps_failing_is_not_tried_until_it_may_be_well() -
     clock.elapsed_s = 3.0
     ranked, degraded = await rank(loaded("v1", FakeRanker()), using=using)
     assert (ranked.algorithm_version, degraded) == ("v1", [])
+
+
+async def test_failures_of_one_version_do_not_count_for_the_next() -> None:
+    using, broken = ranking(FakeClock()), loaded("v1", FakeRanker(lambda batch: 1 / 0))
+    for _ in range(4):
+        await rank(broken, using=using)
+    ranked, degraded = await rank(msgspec.structs.replace(loaded("v1", FakeRanker()), version="2"), using=using)
+    assert (ranked.algorithm_version, degraded) == ("v1", [])
+    assert (await rank(broken, using=using))[1][0].reason == "circuit_open"
+
+
+async def test_one_probe_alone_tries_a_ranker_that_kept_failing() -> None:
+    clock, gate = FakeClock(), threading.Event()
+    using = ranking(clock)
+    for _ in range(3):
+        await rank(loaded("v1", FakeRanker(lambda batch: 1 / 0)), using=using)
+    clock.elapsed_s = 3.0
+
+    def wait(batch: RankingBatch) -> Any:
+        gate.wait(10)
+        return np.full(5, 0.5, np.float32)
+
+    slow = FakeRanker(wait)
+    asking = [asyncio.create_task(rank(loaded("v1", slow, inline=False), using=using, deadline_s=40)) for _ in range(6)]
+    done, _ = await asyncio.wait(asking[1:])
+    assert {task.result()[1][0].reason for task in done} == {"circuit_open"}
+    gate.set()
+    assert ((await asking[0])[0].algorithm_version, slow.asked) == ("v1", 1)
 
 
 async def test_when_the_fallback_fails_as_well_the_order_of_retrieval_stays_and_is_named() -> None:
