@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 PersonId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -111,6 +112,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool = True
     recorded: bool = True
     """False when nobody gets to see the slate: then no impression says that somebody did."""
+    explain: bool = False
     request_id: str = ""
 
 
@@ -127,6 +129,12 @@ class ExperimentArm(msgspec.Struct, frozen=True):
     arm: str
 
 
+Reasons = Annotated[tuple[str, ...], msgspec.Meta(description="Only with `explain`: why, at most 3, the strongest first")]
+Explained = Annotated[
+    bool, msgspec.Meta(description="Only with `explain`: false where a ranker could not tell its reasons, which are then empty")
+]
+
+
 class RecommendedPerson(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     name: str
@@ -140,6 +148,7 @@ class RecommendedPerson(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     created_at: datetime
     last_active_at: datetime | None
+    reasons: Reasons | UnsetType = UNSET
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +164,7 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool
     degraded: tuple[Degradation, ...]
     message: str | None
+    explained: Explained | UnsetType = UNSET
     slate_id: UUID
     request_id: str
 
@@ -206,6 +216,10 @@ class Impression(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     people: ShownPeople
     cached: bool
     degraded: bool
+    teams: tuple[int, ...] | None = None
+    """Of an interleaved slate: the ranker, 0 or 1, that brought the person of each position. None: not interleaved, or such that
+    it must not be counted."""
+    generation_ms: float = 0.0
 
     @property
     def candidate_ids(self) -> tuple[int, ...]:

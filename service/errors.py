@@ -7,7 +7,8 @@ AmityError 500
 ├── BodyTooLarge 413
 ├── UnsupportedMedia 415
 ├── Unauthorized 401 · Forbidden 403
-├── NotFound 404 ── UnknownUser 404
+├── NotFound 404 ── UnknownUser · UnknownExperiment 404
+├── ExperimentConflict 409       what an experiment, as it stands, does not allow
 ├── Unavailable 503              cannot be done now; `retry_after_s` says when to ask again
 │   ├── Overloaded 503
 │   └── DatabaseUnavailable 503
@@ -104,6 +105,19 @@ class UnknownUser(NotFound):
     def __init__(self, user_id: int) -> None:
         super().__init__(f"no user with id {user_id}")
         self.user_id = user_id
+
+
+class UnknownExperiment(NotFound):
+    """Unknown experiment"""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no experiment named {name!r}")
+
+
+class ExperimentConflict(AmityError):
+    """The experiment does not allow this as it stands"""
+
+    status = 409
 
 
 class Unavailable(AmityError):

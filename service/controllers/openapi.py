@@ -19,6 +19,7 @@ _ERRORS = {
     403: "The API key lacks the scope",
     404: "There is nobody, or nothing, of that id",
     405: "The route does not take this method; `Allow` names those it takes",
+    409: "What is asked for conflicts with how things stand; `detail` says with what",
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",
     422: "Values that break a rule, unknown parameters and unknown fields; `detail` names each",

@@ -35,6 +35,7 @@ class Element(tuple[int, str, int]):
 BIGINT = Element((20, "q", 8))
 REAL = Element((700, "f", 4))
 BOOLEAN = Element((16, "?", 1))
+SMALLINT = Element((21, "h", 2))
 _TEXT_OID = 25
 
 

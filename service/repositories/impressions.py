@@ -14,17 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.domain import ExperimentArm, Impression, ServedFeatures, ShownPeople
 from service.repositories import copying
 from service.repositories.calls import Sessions, raw_driver, write
-from service.repositories.copying import BIGINT, BOOLEAN, REAL
+from service.repositories.copying import BIGINT, BOOLEAN, REAL, SMALLINT
 from service.repositories.locks import WRITERS, lock_shared
 
 _SLATES = (
-    "served_at", "slate_id", "viewer_id", "cached", "degraded", "pool_id", "request_id", "algorithm_version", "bundle_version",
-    "experiment", "arm", "candidate_ids", "scores", "propensities", "exploration", "sources",
+    "served_at", "slate_id", "viewer_id", "cached", "degraded", "pool_id", "generation_ms", "request_id", "teams",
+    "algorithm_version", "bundle_version", "experiment", "arm", "candidate_ids", "scores", "propensities", "exploration",
+    "sources",
 )  # fmt: skip
 _FEATURES = ("computed_at", "pool_id", "names", "candidate_ids", "matrix")
 
-_SLATE_HEAD = struct.Struct(">h iq i16s iq i? i? i16s".replace(" ", ""))
-"""The number of columns and the first six of them."""
+_SLATE_HEAD = struct.Struct(">h iq i16s iq i? i? i16s if".replace(" ", ""))
+"""The number of columns and the first seven of them."""
 _FEATURES_HEAD = struct.Struct(">hiqi16s")
 
 _encode_json = msgspec.json.Encoder().encode
@@ -92,9 +93,11 @@ class Impressions:
             *(1, shown.cached),
             *(1, shown.degraded),
             *(16, shown.pool_id.bytes),
+            *(4, shown.generation_ms),
         )
+        teams = copying.field(None) if shown.teams is None else copying.array(SMALLINT, shown.teams)
         about = _about_fields(shown.algorithm_version, shown.bundle_version, shown.experiment)
-        return b"".join((head, copying.text(shown.request_id), about, people))
+        return b"".join((head, copying.text(shown.request_id), teams, about, people))
 
 
 @lru_cache(maxsize=256)

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 WRITERS = 4_707_190_001
 MIGRATIONS = 4_707_190_002
 MAINTENANCE = 4_707_190_003
+EXPERIMENTS = 4_707_190_004
 
 PAIRS = 4_707_190
 """First half of the two-part key of a bucket; PostgreSQL keeps these apart from the one-part keys above."""

@@ -1,7 +1,7 @@
 """The declared schema. Migrations build it; a test compares the two.
 
-Foreign keys are absent on purpose: two of them cost about 20 µs an interaction, half of the import's budget. Writers of
-interactions instead hold the advisory lock `WRITERS` shared, check that both people exist, and erasure holds it exclusively.
+Foreign keys are absent where much is written: two of them cost about 20 µs an interaction, half of the import's budget. Writers
+of interactions instead hold the advisory lock `WRITERS` shared, check that both people exist, and erasure holds it exclusively.
 """
 
 from sqlalchemy import (
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -108,7 +109,15 @@ impressions = Table(
     Column("sources", JSONB, nullable=False),
     Column("cached", Boolean, nullable=False),
     Column("degraded", Boolean, nullable=False),
+    Column("teams", ARRAY(SmallInteger)),  # of an interleaved slate: which ranker brought the person of each position, 0 or 1
+    Column("generation_ms", REAL),
     Index("impressions_by_viewer", "viewer_id", "served_at"),
+    Index(
+        "impressions_by_experiment",
+        "experiment",
+        "served_at",
+        postgresql_where=text("experiment is not null"),  # rows outside of experiments, most of them, pay nothing for it
+    ),
     postgresql_partition_by="RANGE (served_at)",
 )
 
@@ -134,6 +143,16 @@ experiments = Table(
     Column("started_at", Instant),
     Column("stopped_at", Instant),
     CheckConstraint("status in ('draft', 'running', 'stopped')", name="experiments_status"),
+)
+
+# Who belongs to which cluster, as it was when the experiment started: little-endian int64 and int32, each in zlib.
+experiment_clusters = Table(
+    "experiment_clusters",
+    metadata,
+    Column("experiment", Text, ForeignKey("experiments.name", ondelete="CASCADE"), primary_key=True),
+    Column("ids", LargeBinary, nullable=False),
+    Column("clusters", LargeBinary, nullable=False),
+    Column("frozen_at", Instant, nullable=False, server_default=func.now()),
 )
 
 bundles = Table(

@@ -95,6 +95,21 @@ async def test_a_slate_is_one_row_with_all_its_fields(database: Database, impres
     assert row == {name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()}
 
 
+async def test_an_interleaved_slate_bears_its_teams_and_its_time(database: Database, impressions: Impressions) -> None:
+    await impressions.write([msgspec.structs.replace(shown(1), teams=(1, 0), generation_ms=2.5)], [])
+
+    [row] = await rows(database, "select teams, generation_ms from impressions")
+    assert row == {"teams": [1, 0], "generation_ms": 2.5}
+
+
+async def test_an_empty_slate_is_a_row_too(database: Database, impressions: Impressions) -> None:
+    nobody = ShownPeople(candidate_ids=(), scores=(), propensities=(), exploration=(), sources=())
+    await impressions.write([msgspec.structs.replace(shown(1, pool_id=UUID(int=0)), people=nobody, teams=())], [])
+
+    [row] = await rows(database, "select candidate_ids, scores, sources, teams, pool_id from impressions")
+    assert row == {"candidate_ids": [], "scores": [], "sources": [], "teams": [], "pool_id": UUID(int=0)}
+
+
 async def test_features_are_stored_to_the_byte(database: Database, impressions: Impressions) -> None:
     pool = features(uuid4())
     await impressions.write([shown(1, pool_id=pool.pool_id)], [pool])
@@ -207,7 +222,7 @@ async def test_a_partition_has_the_keys_and_indexes_of_its_table(database: Datab
     counted = "select tablename, count(*) as n from pg_indexes where tablename like 'impressions%' group by 1"
     n_indexes = {row["tablename"]: row["n"] for row in await rows(database, counted)}
 
-    assert n_indexes == {"impressions": 2, "impressions_default": 2, f"impressions_p{TODAY}": 2}
+    assert n_indexes == {"impressions": 3, "impressions_default": 3, f"impressions_p{TODAY}": 3}
 
 
 async def test_old_partitions_and_strays_are_dropped(database: Database, impressions: Impressions) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -92,14 +94,14 @@ async def test_two_processes_migrating_at_once_apply_it_once(empty_database_url:
     printed = [(await process.communicate())[0].decode().strip() for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0]
-    assert sorted(printed) == ["['0001']", "[]"]
+    assert sorted(printed) == ["['0001', '0002']", "[]"]
 
 
 async def test_an_empty_database_is_outdated_until_migrated(empty_database_url: str) -> None:
     with pytest.raises(SchemaOutdated, match="amity migrate"):
         await migrate.require_current(empty_database_url)
 
-    assert await migrate.upgrade(empty_database_url) == [migrate.head()]
+    assert (await migrate.upgrade(empty_database_url))[-1] == migrate.head()
     await migrate.require_current(empty_database_url)
 
 
@@ -115,6 +117,18 @@ async def test_a_newer_schema_is_refused_as_newer(database_url: str) -> None:
         await migrate.upgrade(database_url)
 
 
+async def test_the_version_before_writes_slates_on_the_expanded_schema(database_url: str) -> None:
+    """It names its columns, so that those it does not know are left out."""
+    connection = await asyncpg.connect(database_url)
+    columns = "served_at slate_id request_id viewer_id algorithm_version pool_id candidate_ids scores propensities exploration"
+    values = (datetime.now(UTC), uuid4(), "r", 1, "v1", uuid4(), [2], [0.5], [1.0], [False], "[]", False, False)
+    known = [*columns.split(), "sources", "cached", "degraded"]
+    await connection.copy_records_to_table("impressions", records=[values], columns=known)
+    [row] = await connection.fetch("select teams, generation_ms from impressions")
+    await connection.close()
+    assert tuple(row) == (None, None)
+
+
 async def test_downgrade_leaves_nothing_and_the_way_up_is_open_again(database_url: str) -> None:
     def downgrade(connection: Connection) -> None:
         config = migrate.configuration()
@@ -124,4 +138,4 @@ async def test_downgrade_leaves_nothing_and_the_way_up_is_open_again(database_ur
     await in_connection(database_url, downgrade)
 
     assert await relations(database_url) == []
-    assert await migrate.upgrade(database_url) == [migrate.head()]
+    assert (await migrate.upgrade(database_url))[-1] == migrate.head()
