@@ -17,29 +17,30 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from service import logs
+from service.samples import GatheredHistogram, LoopCounter
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.006, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-STAGE_SECONDS = Histogram(
+STAGE_SECONDS = GatheredHistogram(
     "amity_stage_seconds",
     "Time of one stage of a recommendation request, failed ones too.",
     ["stage", "outcome"],
     buckets=LATENCY_BUCKETS_S,
     registry=REGISTRY,
 )
-REQUEST_SECONDS = Histogram(
+REQUEST_SECONDS = GatheredHistogram(
     "amity_http_request_seconds",
     "Time of one HTTP request by route template, never by path.",
     ["method", "route", "status"],
     buckets=LATENCY_BUCKETS_S,
     registry=REGISTRY,
 )
-RECOMMENDATIONS = Counter(
+RECOMMENDATIONS = LoopCounter(
     "amity_recommendations_total",
     "Recommendation answers by the ranker that really ranked them.",
     ["algorithm_version", "cached", "degraded"],
@@ -60,7 +61,7 @@ UNEXPECTED_ERRORS = Counter(
 """The doors that catch what nobody foresaw: a stage and a request, which degrade; the answer's 500, where degrading is not
 enough; a background task, which starts anew. Two more catch and hand on: loading a plug-in, which reports it as broken, and a
 worker thread, whose caller gets what was raised."""
-POOL_LOOKUPS = Counter("amity_pool_lookups_total", "Looks for a ranked pool.", ["outcome"], registry=REGISTRY)
+POOL_LOOKUPS = LoopCounter("amity_pool_lookups_total", "Looks for a ranked pool.", ["outcome"], registry=REGISTRY)
 """`hit`, `stale` (served, and renewed by somebody), `miss`, `unusable` (damaged, dropped, or of a viewer who has changed), and
 `unavailable` while Redis is away."""
 POOL_RENEWALS = Counter(
@@ -69,7 +70,7 @@ POOL_RENEWALS = Counter(
 """`renewed`, `elsewhere` (another replica has done it or is at it, or Redis is away), `degraded` (not stored), `failed`,
 `refused` (no room)."""
 FIRST_LEVEL_BYTES = Gauge("amity_first_level_bytes", "Bytes held in process, counted.", ["kind"], registry=REGISTRY)
-FIRST_LEVEL_LOOKUPS = Counter(
+FIRST_LEVEL_LOOKUPS = LoopCounter(
     "amity_first_level_lookups_total", "Looks into what is held.", ["kind", "outcome"], registry=REGISTRY
 )
 IMPRESSIONS_DROPPED = Counter(
@@ -180,7 +181,7 @@ def stage(name: str, **attributes: str | int | float | bool) -> Stage:
 
 
 @cache
-def _stage_seconds(name: str, outcome: str) -> Histogram:
+def _stage_seconds(name: str, outcome: str) -> GatheredHistogram:
     """The metric of one pair of labels. Looking it up costs half as much as the sample, and there are few."""
     return STAGE_SECONDS.labels(name, outcome)
 

@@ -11,10 +11,10 @@ from functools import cache
 from typing import Any
 
 from litestar import Request
-from prometheus_client import Histogram
 
 from service import logs, telemetry
 from service.recommend.identifiers import uuid7_text
+from service.samples import GatheredHistogram
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -142,6 +142,6 @@ def _finish(exchange: Exchange) -> None:
 
 
 @cache
-def _request_seconds(method: str, route: str, status: int) -> Histogram:
+def _request_seconds(method: str, route: str, status: int) -> GatheredHistogram:
     """The metric of one set of labels. Looking it up costs as much as the sample, and there are few."""
     return telemetry.REQUEST_SECONDS.labels(method, route, str(status))

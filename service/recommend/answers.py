@@ -7,7 +7,6 @@ from typing import Self
 from uuid import UUID
 
 import msgspec
-from prometheus_client import Counter
 
 from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, ShownPeople, Slate
 from service.recommend.performance import Observation
@@ -15,6 +14,7 @@ from service.recommend.pools import Pool
 from service.recommend.ports import Trail
 from service.recommend.ready import Finished, Ready
 from service.recommend.slates import Shown
+from service.samples import LoopCounter
 from service.telemetry import DEGRADED, RECOMMENDATIONS
 
 
@@ -111,15 +111,15 @@ def count(slate: Slate) -> None:
     """The counters of an answered request."""
     for bent in slate.degraded:
         DEGRADED.labels(bent.stage, bent.reason).inc()
-    _recommendations(slate.algorithm_version, slate.cached, bool(slate.degraded)).inc()
+    _recommendations(slate.algorithm_version, slate.cached, bool(slate.degraded)).count()
 
 
 def count_ready(ready: Ready) -> None:
     """The same of an answer that was there already."""
-    _recommendations(ready.algorithm_version, True, False).inc()
+    _recommendations(ready.algorithm_version, True, False).count()
 
 
 @cache
-def _recommendations(algorithm_version: str, cached: bool, degraded: bool) -> Counter:
+def _recommendations(algorithm_version: str, cached: bool, degraded: bool) -> LoopCounter:
     """One counter: there are few rankers, and looking it up by its labels costs more than counting."""
     return RECOMMENDATIONS.labels(algorithm_version, str(cached).lower(), str(degraded).lower())

@@ -53,7 +53,7 @@ class Bounded(Generic[K, V]):
         return None if found is None else found[0]
 
     def count(self, is_hit: bool, n: int = 1) -> None:
-        (self._hits if is_hit else self._misses).inc(n)
+        (self._hits if is_hit else self._misses).count(n)
 
     def put(self, key: K, value: V) -> None:
         """Keep a value; one that alone is larger than everything may be is not kept."""

@@ -67,7 +67,7 @@ class Slates:
         )
         self._held.count(stands)
         if stands:
-            _POOL_HITS.inc()
+            _POOL_HITS.count()
         else:
             self._held.pop((key, len(people)))
         return stands

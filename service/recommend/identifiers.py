@@ -11,7 +11,8 @@ _AT_ONCE = 256
 _VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 _REST = ~(0xF << 76 | 0x3 << 62)
 
-_spare: list[bytes] = []
+_spare: list[int] = []
+"""80 bits each, all but the time, that nobody else gets: taking from the list is one step, so threads share it without a lock."""
 
 
 def uuid7() -> UUID:
@@ -26,18 +27,13 @@ def uuid7_text() -> str:
 
 
 def _number() -> int:
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(_chance())
-    return value & _REST | _VERSION_AND_VARIANT
-
-
-def _chance() -> bytes:
-    """80 random bits that nobody else gets: taking from the list is one step, so threads share it without a lock."""
     while True:
         try:
-            return _spare.pop()
+            return (time.time_ns() // 1_000_000) << 80 | _spare.pop()
         except IndexError:
             block = os.urandom(_CHANCE_BYTES * _AT_ONCE)
-            _spare.extend(block[at : at + _CHANCE_BYTES] for at in range(0, len(block), _CHANCE_BYTES))
+            parts = (int.from_bytes(block[at : at + _CHANCE_BYTES]) for at in range(0, len(block), _CHANCE_BYTES))
+            _spare.extend([part & _REST | _VERSION_AND_VARIANT for part in parts])
 
 
 os.register_at_fork(after_in_child=_spare.clear)  # else parent and child would give out the same

@@ -82,7 +82,7 @@ class Pools:
             self._held.put(wanted.key, found.pool)
         if wanted.use_cache:
             self._held.count(look.is_held and found.standing == "hit")
-            POOL_LOOKUPS.labels(found.standing).inc()
+            POOL_LOOKUPS.labels(found.standing).count()
         return found
 
     async def tokens(self, viewer_id: int, deadline: Deadline) -> Tokens | None:

@@ -1,0 +1,50 @@
+"""Metrics that enter their samples late say what prometheus-client's own would."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.exposition import generate_latest
+
+from service.samples import GatheredHistogram, LoopCounter
+
+BOUNDS = (0.001, 0.01, 0.1)
+
+
+def lines(registry: CollectorRegistry) -> list[bytes]:
+    return [line for line in generate_latest(registry).splitlines() if b"_created" not in line]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.0005, 0.001, 0.002, 0.01, 0.05, 0.1, 0.5, 7.0]), max_size=2500))
+def test_gathered_histogram_reads_like_the_plain_one(values: list[float]) -> None:
+    registries = CollectorRegistry(), CollectorRegistry()
+    for kind, registry in zip((Histogram, GatheredHistogram), registries, strict=True):
+        metric = kind("amity_x_seconds", "Help", ["stage"], buckets=BOUNDS, registry=registry)
+        for value in values:
+            metric.labels("one").observe(round(value * 8) / 8)  # sums of eighths do not depend on their order
+            metric.labels("two").observe(value, {"trace_id": "1"})
+    assert lines(registries[0]) == lines(registries[1])
+
+
+def test_gathered_histogram_loses_nothing_between_threads() -> None:
+    registry = CollectorRegistry()
+    metric = GatheredHistogram("amity_x_seconds", "Help", buckets=BOUNDS, registry=registry)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(lambda: [metric.observe(0.05) for _ in range(20_000)])
+        for _ in range(50):
+            generate_latest(registry)
+    assert registry.get_sample_value("amity_x_seconds_count") == 80_000
+    assert registry.get_sample_value("amity_x_seconds_bucket", {"le": "0.01"}) == 0
+
+
+def test_loop_counter_counts_between_two_looks_and_after() -> None:
+    registry = CollectorRegistry()
+    metric = LoopCounter("amity_x", "Help", ["outcome"], registry=registry)
+    for expected in (3.0, 6.0):
+        for _ in range(3):
+            metric.labels("hit").count()
+        assert registry.get_sample_value("amity_x_total", {"outcome": "hit"}) == expected
+    metric.labels("hit").inc(2)
+    assert registry.get_sample_value("amity_x_total", {"outcome": "hit"}) == 8.0
