@@ -14,6 +14,7 @@ from service.plugins import load_sources
 from service.population.feed import ChangeFeed
 from service.population.loader import Origin
 from service.recommend.computation import Computation
+from service.recommend.explaining import Explaining
 from service.recommend.first_level import FirstLevel
 from service.recommend.fragments import Fragments
 from service.recommend.held import Slates
@@ -107,6 +108,7 @@ class Answering:
                 faces=Faces(shared.truth, shared.fragments),
                 pools=pools,
                 computation=computation,
+                explaining=Explaining(origin.door, breakers, settings.ranking_share),
                 door=origin.door,
                 exploration_share=settings.exploration_share,
             ),

@@ -18,6 +18,7 @@ from service.fleet.wire import Command
 from service.plugins import InstalledSource, LoadedRanker
 from service.recommend.computation import Computation
 from service.recommend.eligibility import ineligible_reason
+from service.recommend.explaining import Explaining
 from service.recommend.first_level import FirstLevel
 from service.recommend.fragments import Fragments
 from service.recommend.held import Slates
@@ -352,6 +353,7 @@ class World:
                 faces=Faces(self.truth, self.fragments),
                 pools=self.pools,
                 computation=self.computation,
+                explaining=Explaining(self.door, breakers, share=0.25),
                 door=self.door,
                 exploration_share=self.exploration_share,
             ),

@@ -76,7 +76,8 @@ class HotPath:
             return None
 
     def _question(self, query: bytes) -> RecommendationRequest | None:
-        """The question of a query string, of no viewer in particular; None for one that is wrong or too rare to be held."""
+        """The question of a query string, of no viewer in particular; None for one that is wrong, too rare to be held, or such
+        that no answer can be there already: reasons are made anew each time."""
         if len(query) > _QUERY_BYTES:
             return None
         try:
@@ -123,9 +124,10 @@ def _viewer_id(scope: Scope) -> int | None:
 
 def _decoded(query: bytes) -> RecommendationRequest | None:
     try:
-        return decode_query(query, RecommendationQuery).to_request(viewer_id=1, request_id="")
+        question = decode_query(query, RecommendationQuery).to_request(viewer_id=1, request_id="")
     except AmityError:
         return None
+    return None if question.explain else question
 
 
 def _describe(exchange: Exchange, viewer_id: int, ready: Ready) -> None:

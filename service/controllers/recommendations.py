@@ -26,7 +26,9 @@ class Recommendations(Controller):
             query=RecommendationQuery,
             replies={200: Slate},
             errors=(404, 503),
-            description="`degraded` lists what was bent to answer at all; a short or empty list says why in `message`.",
+            description="`degraded` lists what was bent to answer at all; a short or empty list says why in `message`. With "
+            "`explain` each person has `reasons`, made of what the ranker's score is made of and of facts; `explained` is false "
+            "where it could not tell.",
         ),
     )
     async def recommend(

@@ -27,6 +27,7 @@ class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
     active_within_days: Annotated[int, Meta(ge=1, le=36_500, description="Last active within so many days")] | None = None
     algorithm_version: Annotated[str, Meta(min_length=1, max_length=100, description="An installed ranker")] | None = None
     use_cache: Annotated[bool, Meta(description="False reads no ranked pool; what is computed is stored")] = True
+    explain: Annotated[bool, Meta(description="Adds `reasons` to each person")] = False
 
     def to_request(self, viewer_id: int, request_id: str, recorded: bool = True) -> RecommendationRequest:
         """Raises BadInput where two parameters contradict each other."""
@@ -49,6 +50,7 @@ class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
             filters=filters,
             algorithm_version=self.algorithm_version,
             use_cache=self.use_cache,
+            explain=self.explain,
             recorded=recorded,
             request_id=request_id,
         )

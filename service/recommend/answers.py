@@ -7,8 +7,18 @@ from typing import Self
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
-from service.domain import ExperimentArm, Impression, RecommendationRequest, ServedFeatures, ShownPeople, Slate
+from service.domain import (
+    ExperimentArm,
+    Impression,
+    RecommendationRequest,
+    RecommendedPerson,
+    ServedFeatures,
+    ShownPeople,
+    Slate,
+)
+from service.recommend.explaining import Told
 from service.recommend.performance import Observation
 from service.recommend.pools import Pool
 from service.recommend.ports import Trail
@@ -27,6 +37,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     shown: tuple[Shown, ...] = ()
     pool: Pool | None = None
     features: ServedFeatures | None = None
+    told: Told | None = None
     cached: bool = False
     message: str | None = None
 
@@ -38,7 +49,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, generation_ms: float, slate_id: UUID) -> Slate:
     """The reply."""
     return Slate(
-        recommendations=tuple(shown.person for shown in answer.shown),
+        recommendations=_people(answer),
         total_count=len(answer.shown),
         algorithm_version=answer.algorithm_version,
         bundle_version=answer.bundle_version,
@@ -48,9 +59,17 @@ def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, gener
         cached=answer.cached,
         degraded=tuple(trail.degraded),
         message=answer.message,
+        explained=UNSET if not request.explain else answer.told is not None and answer.told.explained,
         slate_id=slate_id,
         request_id=request.request_id,
     )
+
+
+def _people(answer: Answer) -> tuple[RecommendedPerson, ...]:
+    people = (shown.person for shown in answer.shown)
+    if answer.told is None:
+        return tuple(people)
+    return tuple(msgspec.structs.replace(one, reasons=why) for one, why in zip(people, answer.told.reasons, strict=True))
 
 
 def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_at: datetime) -> Impression:

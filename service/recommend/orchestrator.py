@@ -80,7 +80,7 @@ class Orchestrator:
         UnknownAlgorithm.
         """
         parts, models = self._parts, self._parts.models.current
-        if request.exclude_ids or not request.use_cache or not request.recorded:
+        if request.exclude_ids or request.explain or not request.use_cache or not request.recorded:
             return None
         algorithm, arm = route(request, tuple(models.rankers), self._policy.default_ranker)
         started_s, bundle = parts.monotonic(), models.population.bundle_version
@@ -159,6 +159,7 @@ class Orchestrator:
         if request.exclude_ids and course.leaves_out:
             course = await courses.compute(turn, turn.job_for_once(course), course.viewer)
         parts.slates.keep(turn, course)
+        told = await courses.explain(turn, course) if request.explain else None
 
         return Answer(
             algorithm_version=course.pool.algorithm_version,
@@ -167,6 +168,7 @@ class Orchestrator:
             shown=tuple(course.shown),
             pool=course.pool,
             features=course.features,
+            told=told,
             cached=course.pool is found.pool,
             message=await explain(len(course.shown), course.n_eligible, request.limit, course.asking, courses.counting(turn)),
         )

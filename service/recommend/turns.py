@@ -9,6 +9,7 @@ import msgspec
 from service.domain import ExperimentArm, RecommendationRequest, ServedFeatures
 from service.fleet.tokens import Tokens
 from service.recommend.computation import Computation, Job
+from service.recommend.explaining import Explaining, Told
 from service.recommend.fragments import Fragment
 from service.recommend.messages import Count
 from service.recommend.pool_store import Look, Pools, Wanted
@@ -113,6 +114,7 @@ class Courses:
     faces: Faces
     pools: Pools
     computation: Computation
+    explaining: Explaining
     door: ThreadDoor
     exploration_share: float
 
@@ -148,6 +150,11 @@ class Courses:
             asking=asked,
             n_eligible=n_eligible,
         )
+
+    async def explain(self, turn: Turn, course: Course) -> Told:
+        """Why those who are shown are, by the ranker that really ranked them."""
+        shown = [(course.pool.algorithm_version, one.entry.fragment.profile) for one in course.shown]
+        return await self.explaining.tell(turn.asking(course.viewer), turn.models, shown, turn.deadline, turn.trail)
 
     def counting(self, turn: Turn) -> Count:
         """How many people are eligible for an asking, as memory knows them."""
