@@ -1,0 +1,84 @@
+"""CUPED: behaviour from before the experiment explains part of what viewers do in it, and narrows the intervals. Pure.
+
+Who is assigned is decided by a hash, so whatever was known of a viewer before the first slate differs between arms by chance
+only, and that chance difference, times what it is worth, can be taken off the lift:
+
+    lift - theta · (mean of C in treatment - mean of C in control)
+
+with theta from a least-squares regression within arms, which lets the variance be at most what it was, but for the
+coefficients' own error. Sources: Deng, Xu, Kohavi, Walker, "Improving the sensitivity of online controlled experiments by
+utilizing pre-experiment data", WSDM 2013; with several covariates: Lin, Ann. Appl. Stat. 2013.
+"""
+
+import msgspec
+import numpy as np
+
+from service.experiments.outcomes import Floats, Outcomes
+
+UNITS_PER_COEFFICIENT = 25
+"""As many units (of both arms) are wanted for each covariate: fewer overfit. Few clusters thus take one covariate, or none."""
+_PRIOR_OPINIONS = 20.0
+"""A viewer's own like rate from before counts as much as the average of all at as many opinions."""
+
+
+class Adjusted(msgspec.Struct, frozen=True, eq=False):
+    """`shift`: what to take off the difference of the arms. `effects`: the units' residuals, by arm. `inflation`: of the
+    residuals' variance, for the degrees of freedom that the coefficients took."""
+
+    shift: float
+    effects: tuple[Floats, Floats]
+    inflation: float
+
+
+def before(outcomes: Outcomes) -> Floats:
+    """What was known of each viewer before the first slate: float64 (n, 5), each column of mean 0, the most telling first.
+
+    The like rate of before, shrunken towards everyone's; days since the first slate (who came early has had
+    more of them; when one first comes cannot depend on the arm); likes against what opinions would let expect; opinions; people
+    shown. Behaviour is 0, so average, where there was none. None of it is changed by the experiment.
+    """
+    likes, opinions = outcomes.pre_likes, outcomes.pre_opinions
+    usual = likes.sum() / opinions.sum() if opinions.sum() > 0 else 0.0
+    columns = (
+        (likes + _PRIOR_OPINIONS * usual) / (opinions + _PRIOR_OPINIONS),
+        outcomes.days - outcomes.first_day,
+        likes - usual * opinions,
+        opinions,
+        outcomes.pre_shown,
+    )
+    matrix = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+    return matrix - matrix.mean(axis=0) if len(matrix) else matrix
+
+
+def adjust(effects: tuple[Floats, Floats], covariates: tuple[Floats | None, Floats | None]) -> Adjusted:
+    """Take from both arms' effects, float64 (n,) each, what their covariates, (n, p) each, explain.
+
+    As they are where there are no covariates, too few units, or nothing that varies.
+    """
+    control, treatment = covariates
+    n_units = sum(map(len, effects))
+    n_wanted = n_units // UNITS_PER_COEFFICIENT
+    if control is None or treatment is None or not n_wanted or not (control.size and treatment.size):
+        return Adjusted(0.0, effects, 1.0)
+    first, second = control[:, :n_wanted], treatment[:, :n_wanted]
+    scale = np.sqrt(first.var(axis=0) + second.var(axis=0))
+    told = scale > 1e-9 * (np.abs(first).max(axis=0) + np.abs(second).max(axis=0))
+    if not told.any():
+        return Adjusted(0.0, effects, 1.0)
+    first, second = first[:, told] / scale[told], second[:, told] / scale[told]
+    theta, rank = _coefficients(effects, (first, second))
+    residuals = (effects[0] - first @ theta, effects[1] - second @ theta)
+    shift = float((second.mean(axis=0) - first.mean(axis=0)) @ theta)
+    return Adjusted(shift, residuals, (n_units - 2) / (n_units - 2 - rank))
+
+
+def _coefficients(effects: tuple[Floats, Floats], covariates: tuple[Floats, Floats]) -> tuple[Floats, int]:
+    """Least squares within arms. Each arm counts by 1 / n², as its variance does in the difference's."""
+    p = covariates[0].shape[1]
+    gram, moment = np.zeros((p, p)), np.zeros(p)
+    for effect, matrix in zip(effects, covariates, strict=True):
+        centred = matrix - matrix.mean(axis=0)
+        gram += centred.T @ centred / len(matrix) ** 2
+        moment += centred.T @ effect / len(matrix) ** 2
+    theta, _, rank, _ = np.linalg.lstsq(gram, moment, rcond=1e-9)
+    return theta.astype(np.float64), int(rank)
