@@ -19,12 +19,10 @@ from service.errors import AmityError
 from service.recommend.ready import Ready
 from service.recommend.stages import unexpected
 
-_BEFORE = "/api/v1/recommendations/users/"
-_AFTER = "/recommendations"
-ROUTE = f"{_BEFORE}{{user_id}}{_AFTER}"
+ROUTE = "/api/v1/recommendations/users/{user_id}/recommendations"
 
-_DIGITS = 18
-"""Ids that surely are below 2^63; longer ones may be and go the controller's way."""
+_PATH = re.compile(re.escape(ROUTE).replace(r"\{user_id\}", "([1-9][0-9]{0,17})"))
+"""With ids that surely are below 2^63; longer ones may be and go the controller's way."""
 _PLAIN_HOST = re.compile(rb"[A-Za-z0-9.:\[\]-]*")
 """Litestar refuses requests with a strange Host; these are a part of those that it takes."""
 
@@ -113,13 +111,10 @@ class HotPath:
 
 def _viewer_id(scope: Scope) -> int | None:
     """Of a GET of exactly this route; None for anything else."""
-    path: str = scope.get("path", "")
-    if not (path.startswith(_BEFORE) and path.endswith(_AFTER) and scope["method"] == "GET") or scope.get("root_path"):
+    found = _PATH.fullmatch(scope.get("path", ""))
+    if found is None or scope["method"] != "GET" or scope.get("root_path"):
         return None
-    digits = path[len(_BEFORE) : -len(_AFTER)]
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
-        return None
-    return int(digits) or None
+    return int(found[1])
 
 
 def _decoded(query: bytes) -> RecommendationRequest | None:
