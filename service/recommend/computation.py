@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
@@ -19,12 +18,9 @@ from service.recommend.ports import Asking, Models, Trail
 from service.recommend.ranking import Ranked, Ranking, RankingTask
 from service.recommend.retrieval import Candidates, Retrieval
 from service.recommend.selection import order
+from service.recommend.served import served
 from service.resilience import Deadline
 from service.telemetry import stage
-
-SERVED_FEATURES = 100
-"""Candidates whose features are kept for training: the longest slate there is."""
-
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Job:
@@ -110,7 +106,7 @@ class Computation:
 
     async def _make(self, job: Job, deadline: Deadline, lease: Lease | None = None) -> Made:
         trail, pool_id, asking = Trail(), self._new_id(), job.asking
-        seed = pool_id.int & 0x7FFF_FFFF_FFFF_FFFF
+        seed = seed_of(pool_id)
         for_retrieval = deadline.part(self._share)
         with stage("mask") as span:
             people = job.models.population.eligible(asking)
@@ -130,7 +126,12 @@ class Computation:
                 is_over = await self._pools.write(job.key, pool, lease.giving_up if lease is not None else ())
             if lease is not None:
                 lease.is_over = is_over
-        return Made(pool, tuple(trail.degraded), _served(pool, ranked, best_first))
+        return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, people))
+
+
+def seed_of(pool_id: UUID) -> int:
+    """What the sources of a pool drew by: asked again with it, they draw the same."""
+    return pool_id.int & 0x7FFF_FFFF_FFFF_FFFF
 
 
 def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first: Ids, incarnations: NDArray[np.int32]) -> Pool:
@@ -147,17 +148,4 @@ def _pool(pool_id: UUID, job: Job, found: Candidates, ranked: Ranked, best_first
         generations=job.generations or ("", ""),
         created_at_s=job.asking.now_s,
         incarnations=b"" if (incarnations == 1).all() else incarnations[best_first].astype("<i4").tobytes(),
-    )
-
-
-def _served(pool: Pool, ranked: Ranked, best_first: Ids) -> ServedFeatures | None:
-    if ranked.features is None:
-        return None
-    top = best_first[:SERVED_FEATURES]
-    return ServedFeatures(
-        pool_id=pool.pool_id,
-        computed_at=datetime.fromtimestamp(pool.created_at_s, UTC),
-        names=ranked.names,
-        candidate_ids=tuple(pool.id_array()[:SERVED_FEATURES].tolist()),
-        matrix=np.ascontiguousarray(ranked.features[top], "<f4").tobytes(),
     )

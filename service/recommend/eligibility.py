@@ -42,13 +42,13 @@ def ineligible_reason(
     if candidate.status is not Status.ACTIVE:
         return "inactive"
     return (
-        _not_sought("viewer_seeks", viewer, candidate)
-        or _not_sought("candidate_seeks", candidate, viewer)
+        not_sought("viewer_seeks", viewer, candidate)
+        or not_sought("candidate_seeks", candidate, viewer)
         or _filtered(viewer, candidate, request.filters, now)
     )
 
 
-def _not_sought(whose: str, seeker: Profile, other: Profile) -> str | None:
+def not_sought(whose: str, seeker: Profile, other: Profile) -> str | None:
     """What of `other` is known not to be what `seeker` seeks."""
     if seeker.seeks_genders and other.gender is not None:
         sought = {gender.casefold() for gender in seeker.seeks_genders}

@@ -55,12 +55,17 @@ class Retrieval:
 
     async def find(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> Candidates:
         """Whom the sources find before the deadline. A failed one is named in the trail; when all fail, chance serves."""
-        answers = await self._sources.ask(Question(people, SourceQuery(self._source_k, now_s, seed), deadline))
-        trail.degraded.extend(degradation for _, degradation in sorted(answers.failed.items()))
-        if not answers.found:
+        found = await self.lists(people, now_s, seed, deadline, trail)
+        if not found:
             trail.bend("retrieval", "no_source", "random")
             return chance(people, seed, self._pool_size)
-        return merge(answers.found, people, self._pool_size)
+        return merge(found, people, self._pool_size)
+
+    async def lists(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> dict[str, Ids]:
+        """Each source's own list, best first, by its name, before they are merged."""
+        answers = await self._sources.ask(Question(people, SourceQuery(self._source_k, now_s, seed), deadline))
+        trail.degraded.extend(degradation for _, degradation in sorted(answers.failed.items()))
+        return answers.found
 
 
 async def prepare(people: EligiblePeople, door: ThreadDoor, deadline: Deadline) -> None:
