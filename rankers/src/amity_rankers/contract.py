@@ -66,6 +66,21 @@ class Ranker(Protocol):
     def score(self, batch: RankingBatch) -> Floats: ...
 
 
+@runtime_checkable
+class ExplainingRanker(Ranker, Protocol):
+    """A ranker that can also say why. Whoever lacks `contributions` cannot explain, and the service says so to those who ask."""
+
+    def contributions(self, batch: RankingBatch) -> Floats:
+        """What each feature adds to a candidate's log-odds of a match, against the average example of the training: float32,
+        shape (n, len(batch.names)), columns in the order of `batch.names`, finite; positive speaks for the candidate.
+
+        Taken from the model itself: coefficients times standardised values, SHAP values of trees. Before calibration, which
+        bends all candidates alike: of two candidates the one with the larger sum has the higher score. For a slate or a few
+        hundred candidates, under a deadline like `score`, and as safe to call from two threads.
+        """
+        ...
+
+
 class RankerFactory(Protocol):
     """What an entry point of the group `amity.rankers` names: a class without constructor arguments. Plain class attributes
     do for its properties.

@@ -22,6 +22,13 @@ ACTIVITY_HALF_LIFE_DAYS = 14.0
 CLOSENESS = 0.75
 CLOSENESS_HALF_KM = 50.0
 """Up to 0.75, half of it at 50 km: distance deters, and the difference of 5 km counts near by, not far away."""
+MIDDLE = {
+    "mutual_affinity": 0.0,
+    "candidate_completeness": COMPLETENESS * 0.7,
+    "candidate_days_since_active": ACTIVITY * 0.5**0.5,
+    "distance_km": CLOSENESS / 2.0,
+}
+"""What each feature adds for the person in the middle."""
 UNKNOWN_DAYS = 28.0
 UNKNOWN_KM = 150.0
 """What is not known counts as a quarter of the best: below what most tell, above the worst that one could tell."""
@@ -32,18 +39,15 @@ class HeuristicRanker:
 
     def score(self, batch: RankingBatch) -> Floats:
         """About 30 µs for 500 candidates."""
-        affinity = np.clip(_known(batch.column("mutual_affinity"), 0.5), 0.0, 1.0)
-        completeness = np.clip(_known(batch.column("candidate_completeness"), 0.0), 0.0, 1.0)
-        days = np.maximum(_known(batch.column("candidate_days_since_active"), UNKNOWN_DAYS), 0.0)
-        km = np.maximum(_known(batch.column("distance_km"), UNKNOWN_KM), 0.0)
-        log_odds = (
-            BASE
-            + AFFINITY * (affinity - 0.5)
-            + COMPLETENESS * completeness
-            + ACTIVITY * np.exp2(-days / ACTIVITY_HALF_LIFE_DAYS)
-            + CLOSENESS / (1.0 + km / CLOSENESS_HALF_KM)
-        )
+        log_odds: NDArray[np.float64] = np.full(len(batch.candidate_ids), BASE)
+        for term in _terms(batch).values():
+            log_odds += term
         return (1.0 / (1.0 + np.exp(-log_odds))).astype(np.float32)
+
+    def contributions(self, batch: RankingBatch) -> Floats:
+        """Against the person in the middle (see BASE), for lack of training examples whose average it could be."""
+        terms = _terms(batch)
+        return np.stack([terms[name] - MIDDLE[name] for name in batch.names], axis=1).astype(np.float32)
 
 
 class HeuristicFactory:
@@ -61,6 +65,20 @@ class HeuristicFactory:
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> HeuristicRanker:
         return HeuristicRanker()
+
+
+def _terms(batch: RankingBatch) -> dict[str, NDArray[np.float64]]:
+    """What each feature adds to the log-odds, float64, shape (n,)."""
+    affinity = np.clip(_known(batch.column("mutual_affinity"), 0.5), 0.0, 1.0)
+    completeness = np.clip(_known(batch.column("candidate_completeness"), 0.0), 0.0, 1.0)
+    days = np.maximum(_known(batch.column("candidate_days_since_active"), UNKNOWN_DAYS), 0.0)
+    km = np.maximum(_known(batch.column("distance_km"), UNKNOWN_KM), 0.0)
+    return {
+        "mutual_affinity": AFFINITY * (affinity - 0.5),
+        "candidate_completeness": COMPLETENESS * completeness,
+        "candidate_days_since_active": ACTIVITY * np.exp2(-days / ACTIVITY_HALF_LIFE_DAYS),
+        "distance_km": CLOSENESS / (1.0 + km / CLOSENESS_HALF_KM),
+    }
 
 
 def _known(column: Floats, otherwise: float) -> NDArray[np.float64]:

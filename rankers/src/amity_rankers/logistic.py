@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from amity_rankers import calibration
 from amity_rankers.contract import CONTRACT_VERSION, Floats, RankingBatch, TrainingExamples
+from amity_rankers.regression import mean_one, moments, regress
 
 Doubles = NDArray[np.float64]
 
@@ -55,7 +56,6 @@ LOG_ODDS = (
 """Shares: taken as log(x / (1 - x)), in which the rates of two people add up."""
 FURTHEST = 6.0
 """Standard deviations that a feature is followed; beyond what training saw, the line is a guess."""
-REGULARISATION = 1.0
 RARELY = 0.001
 """A feature missing in a smaller share than this (or present in one) tells nothing by being missing."""
 _FORMAT = 1
@@ -78,20 +78,27 @@ class LogisticRanker:
     def score(self, batch: RankingBatch) -> Floats:
         return calibration.apply(self.curve, self.log_odds(batch.features)).astype(np.float32)
 
+    def contributions(self, batch: RankingBatch) -> Floats:
+        """Coefficient times standard deviations from the mean of training; where a value is missing, what that says."""
+        return np.ascontiguousarray(self._terms(batch.features).T, np.float32)
+
     def log_odds(self, features: Floats) -> Doubles:
         """Before calibration, float64, shape (n,). Added feature by feature: a matrix product, or a sum of one candidate alone,
         may add them in another order than among many, and equal candidates would no longer tie."""
+        log_odds = np.full(features.shape[0], self.intercept)
+        for term in self._terms(features):
+            log_odds += term
+        return log_odds
+
+    def _terms(self, features: Floats) -> Doubles:
+        """What each feature adds to the log-odds, float64, shape (k, n)."""
         standard = _by_feature(features)
         standard -= self.means[:, None]
         standard /= self.scales[:, None]
         np.clip(standard, -FURTHEST, FURTHEST, out=standard)
         absent = np.isnan(standard)
         standard *= self.coefficients[:, None]
-        terms = np.where(absent, self.missing[:, None], standard) if absent.any() else standard
-        log_odds = np.full(features.shape[0], self.intercept)
-        for term in terms:
-            log_odds += term
-        return log_odds
+        return np.where(absent, self.missing[:, None], standard) if absent.any() else standard
 
 
 class LogisticFactory:
@@ -106,14 +113,14 @@ class LogisticFactory:
         values = transform(examples.features)
         matched = examples.matched.astype(np.float64)
         fitting, held = ~examples.calibration, examples.calibration
-        means, scales = _moments(values[fitting])
+        means, scales = moments(values[fitting])
         design = _standard(values, means, scales)
         absent = np.isnan(design)
         told = _told_by_absence(absent[fitting])
         columns = np.concatenate([np.where(absent, 0.0, design), absent[:, told]], axis=1)
         weights = examples.weights.astype(np.float64)
-        coefficients, intercept = _regress(columns[fitting], matched[fitting], _mean_one(weights[fitting]))
-        curve = calibration.fit(columns[held] @ coefficients + intercept, matched[held], _mean_one(weights[held]))
+        coefficients, intercept = regress(columns[fitting], matched[fitting], mean_one(weights[fitting]))
+        curve = calibration.fit(columns[held] @ coefficients + intercept, matched[held], mean_one(weights[held]))
         missing = np.zeros(len(means))
         missing[told] = coefficients[len(means) :]
         return LogisticRanker(means, scales, coefficients[: len(means)], missing, intercept, curve)
@@ -170,15 +177,6 @@ def _standard(values: Doubles, means: Doubles, scales: Doubles) -> Doubles:
     return np.clip((values - means) / scales, -FURTHEST, FURTHEST)
 
 
-def _moments(values: Doubles) -> tuple[Doubles, Doubles]:
-    """Mean and standard deviation of the values that are there; 0 and 1 where there are none or they are all the same."""
-    there = ~np.isnan(values)
-    counts = np.maximum(there.sum(axis=0), 1)
-    means = np.where(there, values, 0.0).sum(axis=0) / counts
-    deviations = np.sqrt((np.where(there, values - means, 0.0) ** 2).sum(axis=0) / counts)
-    return means, np.where(deviations > 1e-6 * np.maximum(np.abs(means), 1.0), deviations, 1.0)
-
-
 def _told_by_absence(absent: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Features that are missing for some and present for some. One of those missing together stands for all of them: the
     vectors' features are all known or all unknown, and equal columns would only share a weight."""
@@ -186,19 +184,3 @@ def _told_by_absence(absent: NDArray[np.bool_]) -> NDArray[np.intp]:
     varying = np.flatnonzero((shares > RARELY) & (shares < 1 - RARELY))
     _, first = np.unique(absent[:, varying], axis=1, return_index=True)
     return varying[np.sort(first)]
-
-
-def _regress(columns: Doubles, matched: Doubles, weights: Doubles) -> tuple[Doubles, float]:
-    """Coefficients and intercept. Where only one outcome was seen, the rate alone, with half a match in ten examples added."""
-    if len(np.unique(matched)) < 2:
-        rate = (float(matched @ weights) + 0.5) / (len(matched) + 10.0)
-        return np.zeros(columns.shape[1]), float(np.log(rate / (1.0 - rate)))
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=1.0 / REGULARISATION, solver="newton-cholesky", max_iter=200)
-    model.fit(columns, matched, sample_weight=weights)
-    return model.coef_[0], float(model.intercept_[0])
-
-
-def _mean_one(weights: Doubles) -> Doubles:
-    return weights / weights.mean() if len(weights) else weights
