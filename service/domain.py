@@ -200,6 +200,9 @@ class ShownPeople(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=T
     candidates who could still be shown and explored. It says nothing about how the candidate came into the pool."""
     exploration: tuple[bool, ...]
     sources: tuple[tuple[str, ...], ...]
+    hopefuls: int = 0
+    """Among whom the exploration slots were drawn: bit i is set when the i-th `explorable` row of the pool's features was one of
+    them. 0 without such slots."""
 
 
 class Impression(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -227,9 +230,10 @@ class Impression(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class ServedFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The features a pool was ranked on, written once a pool, so that training sees what serving saw.
+    """The features of a pool's first and of whom it may explore, written once a pool, so that training sees what serving saw.
 
-    `matrix` is float32, row-major, little-endian, shape (len(candidate_ids), len(names)).
+    `matrix` is float32, row-major, little-endian, shape (len(candidate_ids), len(names)). `explorable` are the rows of the
+    explorable candidates with the lowest lots, the lowest first: whoever is drawn is one of them.
     """
 
     pool_id: UUID
@@ -237,6 +241,7 @@ class ServedFeatures(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     names: tuple[str, ...]
     candidate_ids: tuple[int, ...]
     matrix: bytes
+    explorable: tuple[int, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):

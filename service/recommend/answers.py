@@ -97,6 +97,7 @@ def shown_people(shown: Sequence[Shown]) -> ShownPeople:
         propensities=tuple(one.propensity for one in shown),
         exploration=tuple(entry.slot == "exploration" for entry in entries),
         sources=tuple(entry.sources for entry in entries),
+        hopefuls=shown[-1].among if shown else 0,
     )
 
 

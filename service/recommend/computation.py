@@ -22,6 +22,7 @@ from service.recommend.served import served
 from service.resilience import Deadline
 from service.telemetry import stage
 
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Job:
     """One pool to make. `generations` None: not to be stored. `shared`: whoever else wants the same may have it, and any but

@@ -18,9 +18,9 @@ BATCH = 4000
 """Slates a write at most: half a second of 8,000 a second, 5 MB. A write costs 1.5 ms and 8 us a slate here, 13 us a slate in
 PostgreSQL; the event loop gets its turn every 128 slates."""
 FEATURES = 100
-"""Pools' features a write at most, of 15 kB each."""
+"""Pools' features a write at most, of 15 to 20 kB each."""
 FEATURES_WAITING = 2000
-"""30 MB. While the database is away for long, slates go on waiting, and the features of further pools do not."""
+"""40 MB. While the database is away for long, slates go on waiting, and the features of further pools do not."""
 _WRITE_S = 5.0
 
 _log = structlog.get_logger("amity.impressions")

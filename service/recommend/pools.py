@@ -62,6 +62,11 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, array_like=True, eq=False)
     def found_by_array(self) -> NDArray[np.uint64]:
         return np.frombuffer(self.found_by, "<u8")
 
+    @property
+    def lot_seed(self) -> int:
+        """What the lots of exploration are drawn from, so that all slates out of one pool draw alike."""
+        return self.pool_id.int & (2**64 - 1)
+
     def reused(self) -> dict[int, int]:
         """The incarnation of each candidate of whom it is not 1."""
         incarnations = np.frombuffer(self.incarnations, "<i4")

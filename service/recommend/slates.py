@@ -13,7 +13,7 @@ from service.domain import Profile, RecommendationRequest, RecommendedPerson
 from service.recommend.eligibility import ineligible_reason, left_out
 from service.recommend.fragments import Entry, Fragment
 from service.recommend.pools import Pool
-from service.recommend.selection import EXPLORING, Place, select
+from service.recommend.selection import Place, bits_of, explorable, lowest_lots, select
 from service.recommend.viewers import ViewerState
 
 ReadFragments = Callable[[Sequence[int]], Awaitable[Mapping[int, Fragment]]]
@@ -21,10 +21,12 @@ ReadFragments = Callable[[Sequence[int]], Awaitable[Mapping[int, Fragment]]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """One position of a slate."""
+    """One position of a slate. `among`, of an exploration slot: bit i is set when the pool's i-th lowest lot could have been drawn
+    too."""
 
     entry: Entry
     propensity: float
+    among: int = 0
 
     @property
     def person(self) -> RecommendedPerson:
@@ -53,24 +55,34 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read: Rea
     twice as many each time, so that a pool of 500 whom nobody may see any more costs six reads and not 25.
     """
     request = viewing.request
-    ids, explorable, reused = pool.id_array(), _explorable(pool), pool.reused()
+    ids, may_explore, reused = pool.id_array(), explorable(pool.source_names, pool.found_by_array()), pool.reused()
+    seed = pool.lot_seed
     out = viewing.out()
     left = np.array([index for index, who in enumerate(ids.tolist()) if who not in out], np.int64)
     known: dict[int, Fragment] = {}
     ahead = 0
     while True:
-        places = select(ids[left], explorable[left], request.limit, exploration_share, pool.pool_id.int & (2**64 - 1))
+        places = select(ids[left], may_explore[left], request.limit, exploration_share, seed)
         unread = [who for place in places if (who := int(ids[left[place.index]])) not in known]
         if not unread:
-            return _shown(pool, left, places, known)
+            break
         unread += [who for who in ids[left[:ahead]].tolist() if who not in known and who not in unread]
         found = await read(unread)
         known.update(found)
         refused = {who for who in unread if who not in found or _refused(viewing, found[who].profile, reused.get(who, 1))}
         if not refused:
-            return _shown(pool, left, places, known)
+            break
         left = np.array([index for index in left.tolist() if int(ids[index]) not in refused], np.int64)
         ahead = max(request.limit, 2 * ahead)
+    explores = bool(places) and places[-1].slot == "exploration"
+    return _shown(pool, left, places, known, _among(pool, may_explore, left[request.limit :]) if explores else 0)
+
+
+def _among(pool: Pool, may_explore: Mask, behind: Ids) -> int:
+    """Who of those with the pool's lowest lots could be drawn: all of them who are `behind` the first of the slate."""
+    could = np.zeros(len(pool), np.bool_)
+    could[behind] = True
+    return bits_of(could[lowest_lots(pool.id_array(), may_explore, pool.lot_seed)])
 
 
 def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
@@ -80,12 +92,7 @@ def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
     return reason is not None or candidate.incarnation != incarnation
 
 
-def _explorable(pool: Pool) -> Mask:
-    bits = sum(1 << i for i, name in enumerate(pool.source_names) if name in EXPLORING)
-    return np.asarray((pool.found_by_array() & np.uint64(bits)) != 0)
-
-
-def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Fragment]) -> list[Shown]:
+def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Fragment], among: int) -> list[Shown]:
     rows = left[[place.index for place in places]] if places else left[:0]
     arrays = (pool.id_array(), pool.score_array(), pool.found_by_array())
     ids, scores, found_by = (array[rows].tolist() for array in arrays)
@@ -93,7 +100,7 @@ def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Fragment
     for place, who, score, bits in zip(places, ids, scores, found_by, strict=True):
         # Scores keep four digits: more would be noise.
         entry = Entry(known[who], round(score, 4), place.slot, _sources(pool.source_names, bits))
-        shown.append(Shown(entry, place.propensity))
+        shown.append(Shown(entry, place.propensity, among if place.slot == "exploration" else 0))
     return shown
 
 

@@ -20,9 +20,9 @@ from service.repositories.locks import WRITERS, lock_shared
 _SLATES = (
     "served_at", "slate_id", "viewer_id", "cached", "degraded", "pool_id", "generation_ms", "request_id", "teams",
     "algorithm_version", "bundle_version", "experiment", "arm", "candidate_ids", "scores", "propensities", "exploration",
-    "sources",
+    "sources", "hopefuls",
 )  # fmt: skip
-_FEATURES = ("computed_at", "pool_id", "names", "candidate_ids", "matrix")
+_FEATURES = ("computed_at", "pool_id", "names", "candidate_ids", "matrix", "explorable")
 
 _SLATE_HEAD = struct.Struct(">h iq i16s iq i? i? i16s if".replace(" ", ""))
 """The number of columns and the first seven of them."""
@@ -115,6 +115,7 @@ def _people_fields(people: ShownPeople) -> bytes:
             copying.array(REAL, people.propensities),
             copying.array(BOOLEAN, people.exploration),
             copying.jsonb(_encode_json(people.sources)),
+            copying.field(people.hopefuls.to_bytes(8, "big") if people.hopefuls else None),
         )
     )
 
@@ -122,7 +123,8 @@ def _people_fields(people: ShownPeople) -> bytes:
 def _features_row(pool: ServedFeatures) -> bytes:
     head = _FEATURES_HEAD.pack(len(_FEATURES), 8, copying.micros(pool.computed_at), 16, pool.pool_id.bytes)
     ids = copying.long_array(BIGINT, pool.candidate_ids)
-    return b"".join((head, copying.text_array(pool.names), ids, copying.field(pool.matrix)))
+    rows = copying.long_array(SMALLINT, pool.explorable)
+    return b"".join((head, copying.text_array(pool.names), ids, copying.field(pool.matrix), rows))
 
 
 async def _of_the_living(connection: Any, impressions: Sequence[Impression]) -> Sequence[Impression]:

@@ -111,6 +111,7 @@ impressions = Table(
     Column("degraded", Boolean, nullable=False),
     Column("teams", ARRAY(SmallInteger)),  # of an interleaved slate: which ranker brought the person of each position, 0 or 1
     Column("generation_ms", REAL),
+    Column("hopefuls", BigInteger),  # bit i: the i-th `explorable` row of the pool's features could be drawn; null: none was
     Index("impressions_by_viewer", "viewer_id", "served_at"),
     Index(
         "impressions_by_experiment",
@@ -129,6 +130,7 @@ served_features = Table(
     Column("names", ARRAY(Text), nullable=False),
     Column("candidate_ids", ARRAY(BigInteger), nullable=False),
     Column("matrix", LargeBinary, nullable=False),
+    Column("explorable", ARRAY(SmallInteger)),  # rows of the explorable with the lowest lots, the lowest first
     Index("served_features_by_pool", "pool_id"),
     postgresql_partition_by="RANGE (computed_at)",
 )

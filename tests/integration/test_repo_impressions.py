@@ -30,6 +30,7 @@ PEOPLE = ShownPeople(
     propensities=(1.0, 0.125),
     exploration=(False, True),
     sources=(("admirers", "explore"), ("explore",)),
+    hopefuls=2**31 + 5,
 )
 
 
@@ -50,7 +51,9 @@ def shown(viewer_id: int, served_at: datetime = NOW, pool_id: UUID | None = None
 
 
 def features(pool_id: UUID) -> ServedFeatures:
-    return ServedFeatures(pool_id=pool_id, computed_at=NOW, names=("a",), candidate_ids=(2, 3), matrix=bytes(range(8)))
+    return ServedFeatures(
+        pool_id=pool_id, computed_at=NOW, names=("a",), candidate_ids=(2, 3), matrix=bytes(range(8)), explorable=(1, 0)
+    )
 
 
 @pytest.fixture
@@ -116,6 +119,7 @@ async def test_features_are_stored_to_the_byte(database: Database, impressions: 
 
     [row] = await rows(database, "select * from served_features")
     assert (row["matrix"], row["names"], row["candidate_ids"]) == (pool.matrix, ["a"], [2, 3])
+    assert row["explorable"] == [1, 0]
 
 
 async def test_a_batch_sent_again_is_not_a_second_one(database: Database, impressions: Impressions) -> None:
