@@ -22,6 +22,7 @@ CHANGEABLE = frozenset(FIELDS) - {"id", "incarnation"}
 _users = tables.users
 _SELECT: Select[Any] = select(*(_users.c[name] for name in FIELDS))
 _MANY = f"select {', '.join(FIELDS)} from users where id = any($1::bigint[])"
+_PLACES = "select id, location from users where id > $1 order by id limit $2"
 
 # One statement for one person or a thousand. JSON, since unnest() would flatten the lists of interests.
 _PUT = text(
@@ -93,6 +94,17 @@ class Users:
                 yield batch
                 after_id = batch[-1].id
             if len(batch) < batch_size:
+                return
+
+    async def places(self, batch_size: int = 10_000) -> AsyncIterator[list[tuple[int, str | None]]]:
+        """Everyone's id and location, by id, without making profiles of them."""
+        after_id = 0
+        while True:
+            rows = await self._sessions.readers.fetch(_PLACES, after_id, batch_size)
+            if rows:
+                yield [(row[0], row[1]) for row in rows]
+                after_id = rows[-1][0]
+            if len(rows) < batch_size:
                 return
 
     async def put(self, profile: Profile) -> bool:
