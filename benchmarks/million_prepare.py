@@ -38,7 +38,7 @@ from service.domain import FeedPosition, Filters, Profile  # noqa: E402
 from service.features.assemble import assemble  # noqa: E402
 from service.features.content import ContentEncoder  # noqa: E402
 from service.features.definitions import FEATURES  # noqa: E402
-from service.plugins import InstalledRanker, add_ranker, load_rankers, train_ranker  # noqa: E402
+from service.plugins import InstalledRanker, load_rankers  # noqa: E402
 from service.population import bits, snapshot  # noqa: E402
 from service.population.build import StandingPairs  # noqa: E402
 from service.population.columns import Columns  # noqa: E402
@@ -59,6 +59,7 @@ from service.settings import Settings, load  # noqa: E402
 from service.telemetry import silent  # noqa: E402
 from service.training.content import fit_words, ridge  # noqa: E402
 from service.training.factors import LIKE_CONFIDENCE, PASS_CONFIDENCE, REGULARISATION  # noqa: E402
+from service.training.packing import add_ranker, pack_ranker, train_ranker  # noqa: E402
 from service.transfer import importer  # noqa: E402
 
 Ids = NDArray[np.int64]
@@ -256,8 +257,8 @@ def _add_rankers(writer: BundleWriter, settings: Settings, population: Populatio
     entries: dict[str, RankerEntry] = {}
     for name, ranker in installed.items():
         if ranker.factory.needs_bundle:
-            trained = train_ranker(ranker, _examples(population, ranker))
-            entries[name] = add_ranker(writer, ranker, trained)
+            arrays, _ = pack_ranker(ranker, train_ranker(ranker, _examples(population, ranker)))
+            entries[name] = add_ranker(writer, ranker, arrays)
     return entries
 
 

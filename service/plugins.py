@@ -12,12 +12,11 @@ from importlib import metadata
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-import numpy as np
-from amity_rankers.contract import CONTRACT_VERSION, CandidateSource, Ranker, RankerFactory, TrainingExamples
+from amity_rankers.contract import CONTRACT_VERSION, CandidateSource, Ranker, RankerFactory
+from numpy.typing import NDArray
 
-from service.artifacts.bundle import Bundle, RankerEntry
-from service.artifacts.store import BundleWriter
-from service.errors import BundleInvalid, PluginBroken
+from service.artifacts.bundle import Bundle
+from service.errors import BundleInvalid, PluginBroken, StageBroken
 from service.settings import Settings, variable
 
 RANKERS = "amity.rankers"
@@ -28,8 +27,10 @@ OWN_SOURCES = "amity"
 """The distribution whose sources are trusted not to hang, and so share a thread."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Names and versions become parts of cache keys, URLs and metric labels."""
-_ARRAY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ARRAY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """No dot, so that `rankers.<name>.<array>` reads one way only, though a ranker may be called `v1.2`."""
+
+Arrays = Mapping[str, NDArray[Any]]
 
 T = TypeVar("T")
 
@@ -147,29 +148,6 @@ def instantiate(installed: Installed[InstalledRanker], bundle: Bundle | None) ->
     return {name: _instantiate(ranker, bundle) for name, ranker in installed.by_name.items()}
 
 
-def train_ranker(installed: InstalledRanker, examples: TrainingExamples) -> Ranker:
-    """A ranker fitted on `examples`. Raises PluginBroken with whatever went wrong in there."""
-    with _foreign(f"ranker {installed.name!r} cannot be trained"):
-        return installed.factory.train(examples)
-
-
-def add_ranker(writer: BundleWriter, installed: InstalledRanker, ranker: Ranker) -> RankerEntry:
-    """Write a trained ranker's arrays into a bundle; gives its entry for the manifest.
-
-    Raises PluginBroken when what it dumps is not plain arrays, or when it cannot load what it has dumped.
-    """
-    factory = installed.factory
-    with _foreign(f"ranker {installed.name!r}"):
-        arrays = {name: np.asarray(values) for name, values in factory.dump(ranker).items()}
-        for name, values in arrays.items():
-            if not _ARRAY_NAME.fullmatch(name) or values.dtype.kind not in "biuf":
-                raise PluginBroken(f"ranker {installed.name!r} dumps {name!r} of dtype {values.dtype}: not a plain array")
-        factory.load(arrays)
-    for name, values in arrays.items():
-        writer.array(f"{_prefix(installed.name)}{name}", values)
-    return RankerEntry(factory.version, tuple(factory.required_features), installed.distribution)
-
-
 def _load(
     group: str,
     listed: tuple[str, ...],
@@ -203,7 +181,7 @@ def _build(name: str, points: list[EntryPoint], build: Callable[[str, Any, tuple
         raise PluginBroken("a name has up to 64 letters, digits, dots, dashes and underscores")
     if len(points) > 1:
         raise PluginBroken(f"registered by {' and by '.join(sorted(' '.join(_origin(point)) for point in points))}")
-    with _foreign(f"{points[0].value} cannot be loaded"):
+    with foreign(f"{points[0].value} cannot be loaded"):
         return build(name, points[0].load()(), _origin(points[0]))
 
 
@@ -217,13 +195,15 @@ def _listed(setting: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _foreign(what: str) -> Iterator[None]:
+def foreign(what: str) -> Iterator[None]:
     """Code of others at work: all it raises becomes PluginBroken, for it must not take the service down with it. So does
     SystemExit, which is how a script ends that was not meant to be imported; Ctrl-C remains the operator's."""
     try:
         yield
     except PluginBroken:
         raise
+    except StageBroken as exc:  # our own words
+        raise PluginBroken(f"{what}: {exc}") from exc
     except (Exception, SystemExit) as exc:
         raise PluginBroken(f"{what}: {type(exc).__name__}: {exc}") from exc
 
@@ -260,8 +240,7 @@ def _instantiate(installed: InstalledRanker, bundle: Bundle | None) -> LoadedRan
     problem: str | None = None
     try:
         arrays = _arrays(installed, bundle) if factory.needs_bundle else {}
-        with _foreign("cannot be loaded"):
-            ranker = factory.load(arrays)
+        ranker = load_ranker(installed, arrays)
     except (PluginBroken, BundleInvalid) as exc:
         problem = str(exc)
     return LoadedRanker(
@@ -277,7 +256,16 @@ def _instantiate(installed: InstalledRanker, bundle: Bundle | None) -> LoadedRan
     )
 
 
-def _arrays(installed: InstalledRanker, bundle: Bundle | None) -> Mapping[str, Any]:
+def load_ranker(installed: InstalledRanker, arrays: Arrays) -> Ranker:
+    """The ranker made of its arrays. Raises PluginBroken."""
+    with foreign("cannot be loaded"):
+        ranker = installed.factory.load(arrays)
+    if not callable(getattr(ranker, "score", None)):
+        raise PluginBroken(f"cannot be loaded: what it gives, {type(ranker).__name__}, has no method 'score'")
+    return ranker
+
+
+def _arrays(installed: InstalledRanker, bundle: Bundle | None) -> Arrays:
     """A ranker's own arrays out of a bundle. Raises BundleInvalid when they are not there or are another ranker's."""
     if bundle is None:
         raise BundleInvalid("no bundle is live")
@@ -288,10 +276,11 @@ def _arrays(installed: InstalledRanker, bundle: Bundle | None) -> Mapping[str, A
         raise BundleInvalid(f"bundle {bundle.version} was trained with the {installed.name!r} of {entry.distribution}")
     if entry.required_features != installed.factory.required_features:
         raise BundleInvalid(f"bundle {bundle.version} was trained for other features than {installed.name!r} requires")
-    prefix = _prefix(installed.name)
-    own = (name for name in bundle.names(prefix) if _ARRAY_NAME.fullmatch(name.removeprefix(prefix)))
+    prefix = array_prefix(installed.name)
+    own = (name for name in bundle.names(prefix) if ARRAY_NAME.fullmatch(name.removeprefix(prefix)))
     return {name.removeprefix(prefix): bundle.array(name) for name in own}
 
 
-def _prefix(name: str) -> str:
+def array_prefix(name: str) -> str:
+    """What the names of a ranker's arrays begin with in a bundle."""
     return f"rankers.{name}."

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.population.standing import LIKED
 from service.training import metrics
 from service.training.examples import Mask, Pairs, Rows, answered
-from service.training.rankers import Evidence, score_all
+from service.training.rankers import Evidence, score_all, scores_of
 from service.training.scene import Scene
 
 Floats = NDArray[np.float32]
@@ -29,11 +29,12 @@ MOST_VIEWERS = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """People with vectors, and who orders them; `ranker` None: the order of retrieval."""
+    """People with vectors, and who orders them; `ranker` None: the order of retrieval. `name`: the ranker's own."""
 
     scene: Scene
     ranker: Ranker | None
     names: tuple[str, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +77,7 @@ def task_of(wanted: Pairs, everything: Pairs, known: Pairs, candidates: Mask) ->
 
 
 def judge_model(model: Model, task: Task, seed: int, most_viewers: int = MOST_VIEWERS) -> Quality:
-    """The model's lists."""
+    """The model's lists. Raises PluginBroken when its ranker fails at one."""
 
     def order(viewer: int, candidates: Rows, admirers: Mask) -> Rows:
         return model_order(model, viewer, candidates, admirers)
@@ -106,7 +107,7 @@ def model_order(model: Model, viewer: int, candidates: Rows, admirers: Mask) -> 
     head = np.flatnonzero(retrieved | admirers)
     features = model.scene.features(viewer, candidates[head], admirers[head], model.names)
     ids = model.scene.ids
-    scores = model.ranker.score(RankingBatch(int(ids[viewer]), ids[candidates[head]], model.names, features))
+    scores = scores_of(model.ranker, RankingBatch(int(ids[viewer]), ids[candidates[head]], model.names, features))
     tail = retrieval[~np.isin(retrieval, head)]
     return np.concatenate([head[np.argsort(-scores, kind="stable")], tail])
 
@@ -160,6 +161,8 @@ class _Grouped:
 
 def judge_probabilities(ranker: Ranker, names: tuple[str, ...], test: Evidence, base_rate: float) -> dict[str, float]:
     """AUC, log-loss, Brier and calibration error of a ranker on looks it has not seen.
+
+    Raises PluginBroken when it fails at one.
 
     `constant_log_loss` is that of always saying `base_rate`, the rate it was fitted on: a ranker above it knows nothing.
     """

@@ -1,21 +1,21 @@
 """From people and pairs to everything a bundle holds: fitted on the past, judged on what came after, fitted anew on all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amity_rankers.contract import Ranker
 from threadpoolctl import threadpool_limits
 
 from service.domain import Profile
+from service.errors import PluginBroken
 from service.features.content import ContentEncoder
 from service.plugins import Installed, InstalledRanker, instantiate
 from service.training.content import PRIORS, Lambdas, Words, blend, choose_lambdas, fit_encoder, fit_words
-from service.training.evaluate import Model, judge_model, judge_popularity, judge_probabilities, task_of
+from service.training.evaluate import Model, Quality, Task, judge_model, judge_popularity, judge_probabilities, task_of
 from service.training.examples import Pairs, Rows
 from service.training.factors import Factors, fit_factors
 from service.training.newcomers import judge_newcomers
-from service.training.rankers import Looks, Trained, gather, train_rankers
+from service.training.rankers import Evidence, Looks, Trained, gather, train_rankers
 from service.training.scene import Scene, tastes_of
 from service.training.split import Split, join, split_pairs
 from service.training.steps import Steps
@@ -42,14 +42,23 @@ class Learners:
     fallback: str
     seed: int
 
-    def model(self, scene: Scene, rankers: Mapping[str, Ranker]) -> Model:
-        """Those vectors with the default ranker out of `rankers`, or the fallback, as requests are served."""
+    def model(self, scene: Scene, trained: Trained) -> Model:
+        """Those vectors with the default ranker, or the fallback, as requests are served; none that has failed."""
         ready = {name: loaded.ranker for name, loaded in instantiate(self.installed, None).items()}
         for name in (self.default, self.fallback):
-            ranker = rankers.get(name) or ready[name]
-            if ranker is not None:
-                return Model(scene, ranker, self.features_of(name))
+            ranker = trained.rankers.get(name) or ready[name]
+            if ranker is not None and name not in trained.broken:
+                return Model(scene, ranker, self.features_of(name), name)
         return Model(scene, None, ())
+
+    def judge(self, scene: Scene, trained: Trained, tasks: Sequence[Task]) -> tuple[list[Quality], Trained]:
+        """How good that model is at each of the tasks; where its ranker fails at one, the model without it, at all of them."""
+        while True:
+            model = self.model(scene, trained)
+            try:
+                return [judge_model(model, task, self.seed) for task in tasks], trained
+            except PluginBroken as exc:
+                trained = trained.without({model.name: str(exc)})
 
     def features_of(self, name: str) -> tuple[str, ...]:
         return tuple(self.installed.by_name[name].factory.required_features)
@@ -103,15 +112,18 @@ def _learn(material: Material, learners: Learners, steps: Steps) -> Lesson:
     with steps("factors of the past"):
         before = past(material, words, split, seed, PRIORS)
     with steps("rankers"):
-        trained, looks = _trained(before.scene, split, join(split.factors, split.fit, split.calibration), learners)
+        known = join(split.factors, split.fit, split.calibration)
+        trained, looks = _trained(before.scene, split, known, learners, learners.installed.by_name)
     with steps("evaluation"):
-        metrics = _evaluate(before.scene, split, learners, trained, looks)
+        metrics, trained = _evaluate(before.scene, split, learners, trained, looks)
         metrics |= judge_newcomers(before.scene, before.factors, split.cold, split.cold_people, seed)
     with steps("rankers of everybody"):
         everybody = split_pairs(material.pairs, material.ids, seed, cold_share=0.0)
         scene = past(material, words, everybody, seed, (before.choices.prior,)).scene
         learnt = join(everybody.factors, everybody.fit, everybody.calibration, everybody.test)
-        trained, _ = _trained(scene, everybody, learnt, learners)
+        failed = {name: trained.left_out[name] for name in trained.broken}
+        whole = {name: ranker for name, ranker in learners.installed.by_name.items() if name not in failed}
+        trained = _trained(scene, everybody, learnt, learners, whole)[0].without(failed)
     with steps("factors of everything"):
         factors = fit_factors(learnt, len(material.ids), seed)
         encoder, blended = encoded(words, factors, learnt, before.choices)
@@ -136,14 +148,16 @@ def past(material: Material, words: Words, split: Split, seed: int, priors: tupl
     return pasts[int(np.argmax(np.nan_to_num(found)))]
 
 
-def _trained(scene: Scene, split: Split, known: Pairs, learners: Learners) -> tuple[Trained, Looks]:
-    """Rankers fitted on one tenth and calibrated on the next twentieth of the pairs, and the looks that they learnt from.
+def _trained(
+    scene: Scene, split: Split, known: Pairs, learners: Learners, installed: Mapping[str, InstalledRanker]
+) -> tuple[Trained, Looks]:
+    """Those `installed`, fitted on one tenth and calibrated on the next twentieth of the pairs, and the looks they learnt from.
 
     `known` tells what came of the looks: without the test part for rankers that will be judged on it.
     """
     evidence = gather(scene, join(split.fit, split.calibration), known, learners.seed)
     calibrate_from_s = float(split.calibration.time_s[0]) if len(split.calibration) else np.inf
-    return train_rankers(learners.installed.by_name, evidence, calibrate_from_s, learners.seed), evidence.looks
+    return train_rankers(installed, evidence, calibrate_from_s, learners.seed), evidence.looks
 
 
 def encoded(words: Words, factors: Factors, pairs: Pairs, choices: Choices) -> tuple[ContentEncoder, Factors]:
@@ -152,30 +166,39 @@ def encoded(words: Words, factors: Factors, pairs: Pairs, choices: Choices) -> t
     return encoder, blend(factors, Factors(*encoder.cold_vectors(words.content)), pairs, choices.prior)
 
 
-def _evaluate(scene: Scene, split: Split, learners: Learners, trained: Trained, looks: Looks) -> dict[str, float]:
-    """Figures on the test part and on cold people. Counts and relations are as of the start of the test, as they are online,
-    where only vectors and rankers grow old; the baseline counts the same."""
+def _evaluate(scene: Scene, split: Split, learners: Learners, trained: Trained, looks: Looks) -> tuple[dict[str, float], Trained]:
+    """Figures on the test part and on cold people; and the rankers that did not fail at them. Counts and relations are as of the
+    start of the test, as they are online, where only vectors and rankers grow old; the baseline counts the same."""
     seed, warm = learners.seed, ~split.cold_people
     before = join(split.factors, split.fit, split.calibration)
     everything = join(before, split.test)
     then = scene.at(before, float(before.time_s[-1]) if len(before) else scene.now_s)
-    model = learners.model(then, trained.rankers)
+    test = gather(then, split.test, everything, seed)
+    figures, trained = _probabilities(learners, trained, test, float(looks.matched.mean()) if len(looks) else 0.0)
     from_cold = split.cold_people[split.cold.actor] & warm[split.cold.target]
     nothing = split.cold.where(np.zeros(len(split.cold), np.bool_))
     tasks = {
         "": task_of(split.test, everything, before, warm),
         "cold_": task_of(split.cold.where(from_cold), split.cold, nothing, warm),
     }
-    figures: dict[str, float] = {}
-    for prefix, task in tasks.items():
-        ours, baseline = judge_model(model, task, seed), judge_popularity(then, task, before, seed)
+    qualities, trained = learners.judge(then, trained, list(tasks.values()))
+    for (prefix, task), ours in zip(tasks.items(), qualities, strict=True):
+        baseline = judge_popularity(then, task, before, seed)
         figures |= _prefixed(prefix, ours.figures()) | _prefixed(f"{prefix}popularity_", baseline.figures())
-    test = gather(then, split.test, everything, seed)
-    base_rate = float(looks.matched.mean()) if len(looks) else 0.0
+    return figures, trained
+
+
+def _probabilities(learners: Learners, trained: Trained, test: Evidence, base_rate: float) -> tuple[dict[str, float], Trained]:
+    """How good the probabilities of each ranker are; and those that could say any."""
+    figures: dict[str, float] = {}
+    failed: dict[str, str] = {}
     for name, ranker in trained.rankers.items():
         prefix = "" if name == learners.default else f"{name}_"
-        figures |= _prefixed(prefix, judge_probabilities(ranker, learners.features_of(name), test, base_rate))
-    return figures
+        try:
+            figures |= _prefixed(prefix, judge_probabilities(ranker, learners.features_of(name), test, base_rate))
+        except PluginBroken as exc:
+            failed[name] = str(exc)
+    return figures, trained.without(failed)
 
 
 def _prefixed(prefix: str, figures: dict[str, float]) -> dict[str, float]:

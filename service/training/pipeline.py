@@ -26,7 +26,8 @@ from service.training.steps import Steps
 
 
 class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a training. `seconds` by step, in their order; `left_out`: rankers that did not learn, and why."""
+    """What came of a training. `seconds` by step, in their order; `left_out`: rankers that are not in the bundle, and why;
+    `stand_in`: who ranks in the place of the default, when that is among them."""
 
     version: str
     published: bool
@@ -35,6 +36,7 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     seconds: dict[str, float]
     left_out: dict[str, str]
+    stand_in: str | None = None
 
     def lines(self) -> list[str]:
         """For people."""
@@ -48,6 +50,8 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
             figures = f"AUC {self.metrics['auc']:.3f}, log-loss {self.metrics['log_loss']:.3f}"
             lines.append(f"ranker: {figures}, calibration error {self.metrics['calibration_error']:.3f}")
         lines += [f"ranker {name!r} is left out: {reason}" for name, reason in self.left_out.items()]
+        if self.stand_in is not None:
+            lines.append(f"requests that name no ranker are ranked by {self.stand_in!r}: the default is left out")
         return [*lines, f"{sum(self.seconds.values()):.1f} s"]
 
 
@@ -71,11 +75,8 @@ async def train(settings: Settings, database: Database, force: bool, seed: int, 
     with steps("writing"):
         manifest = write_bundle(store, material, read, lesson, learners, report)
         await bundles.register(manifest.version, manifest.created_at, manifest.metrics)
-    if gate.refuses(settings.publish_margin) and not force:
-        raise PublishRefused(
-            f"bundle {manifest.version} is not published: NDCG@20 {gate.candidate:.4f} on pairs that no bundle has seen, and "
-            f"{gate.live:.4f} with the live one, more than {settings.publish_margin:.0%} worse; `--force` publishes it still"
-        )
+    if (worse := _worse(settings, gate)) and not force:
+        raise PublishRefused(f"bundle {manifest.version} is not published: {worse}; `--force` publishes it still")
     await bundles.publish(manifest.version)
     await retire(store, bundles, settings.bundles_kept)
     return TrainReport(
@@ -85,8 +86,22 @@ async def train(settings: Settings, database: Database, force: bool, seed: int, 
         n_interactions=manifest.n_interactions,
         metrics=manifest.metrics,
         seconds=steps.seconds,
-        left_out=lesson.trained.left_out,
+        left_out=dict(lesson.trained.left_out),
+        stand_in=settings.fallback_ranker if settings.default_ranker in lesson.trained.left_out else None,
     )
+
+
+def _worse(settings: Settings, gate: Gate) -> str | None:
+    """Why the live bundle should stay; None when nothing speaks against the new one."""
+    if gate.lost is not None:
+        name = settings.default_ranker
+        return f"the default ranker {name!r} is left out of it ({gate.lost}), and the live one has it"
+    if gate.refuses(settings.publish_margin):
+        return (
+            f"NDCG@20 {gate.candidate:.4f} on pairs that no bundle has seen, and {gate.live:.4f} with the live one, more than "
+            f"{settings.publish_margin:.0%} worse"
+        )
+    return None
 
 
 async def _read(database: Database) -> tuple[Material, Read]:
@@ -106,4 +121,4 @@ async def _read(database: Database) -> tuple[Material, Read]:
 def _with_gate(lesson: Lesson, gate: Gate) -> Lesson:
     figures = {"gate_ndcg20": gate.candidate, "live_gate_ndcg20": gate.live}
     known = {name: value for name, value in figures.items() if math.isfinite(value)}
-    return replace(lesson, metrics=lesson.metrics | known)
+    return replace(lesson, metrics=lesson.metrics | known, trained=gate.trained)

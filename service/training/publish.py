@@ -11,7 +11,7 @@ from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store, new_version
 from service.domain import BundleRecord, FeedPosition, Profile
 from service.errors import BundleInvalid
-from service.plugins import add_ranker, instantiate
+from service.plugins import instantiate
 from service.population import snapshot
 from service.population.build import StandingPairs, build
 from service.population.population import Population
@@ -20,9 +20,11 @@ from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
 from service.repositories.columns import InteractionTable
 from service.telemetry import Progress
-from service.training.evaluate import judge_model, task_of
+from service.training.evaluate import task_of
 from service.training.examples import Pairs
 from service.training.learn import Learners, Lesson, Material
+from service.training.packing import add_ranker
+from service.training.rankers import Trained
 from service.training.scene import Scene, tastes_of
 from service.training.split import join
 
@@ -50,10 +52,16 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """NDCG@20 of both bundles on the pairs that neither has seen, over the same viewers; NaN where there is none to judge."""
+    """NDCG@20 of both bundles on the pairs that neither has seen, over the same viewers; NaN where there is none to judge.
+
+    `trained`: the candidate's rankers, without any that failed at it. `lost`: why the candidate has no default ranker, though
+    the live bundle has one.
+    """
 
     candidate: float
     live: float
+    trained: Trained
+    lost: str | None = None
 
     def refuses(self, margin: float) -> bool:
         """Whether the candidate is worse than the live one by more than `margin` of it. What is unknown refuses nothing."""
@@ -65,13 +73,15 @@ def judge_gate(material: Material, lesson: Lesson, learners: Learners, live: Liv
     everyone = np.ones(len(material.ids), np.bool_)
     task = task_of(lesson.gate, join(lesson.learnt, lesson.gate), lesson.learnt, everyone)
     scene = Scene(material.profiles, lesson.learnt, material.now_s, _tastes(lesson))
-    candidate = judge_model(learners.model(scene, lesson.trained.rankers), task, learners.seed).ndcg20
+    (candidate,), trained = learners.judge(scene, lesson.trained, [task])
     if live is None or live.population.tastes is None:
-        return Gate(candidate, float("nan"))
+        return Gate(candidate.ndcg20, float("nan"), trained)
     then = scene.with_tastes(_carried(live.population, live.population.tastes, material.profiles))
     loaded = instantiate(learners.installed, live.bundle)
     rankers = {name: entry.ranker for name, entry in loaded.items() if entry.ranker is not None}
-    return Gate(candidate, judge_model(learners.model(then, rankers), task, learners.seed).ndcg20)
+    (serving,), _ = learners.judge(then, Trained(rankers), [task])
+    lost = learners.default in trained.broken and learners.default in rankers
+    return Gate(candidate.ndcg20, serving.ndcg20, trained, trained.left_out[learners.default] if lost else None)
 
 
 def _carried(known: Population, tastes: Tastes, profiles: list[Profile]) -> Tastes:
@@ -98,7 +108,7 @@ def write_bundle(store: Store, material: Material, read: Read, lesson: Lesson, l
     with BundleWriter(store, new_version(created_at, created_at.isoformat())) as writer:
         snapshot.write(writer, population, tastes, Writing(learners.seed, report))
         rankers = {
-            name: add_ranker(writer, learners.installed.by_name[name], ranker) for name, ranker in lesson.trained.rankers.items()
+            name: add_ranker(writer, learners.installed.by_name[name], arrays) for name, arrays in lesson.trained.arrays.items()
         }
         start, end = _window(lesson.learnt)
         return writer.publish(

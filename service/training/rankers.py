@@ -6,17 +6,19 @@ a like that is still unanswered counts as none, and the score says what comes of
 Where hardly anybody passes (messages only, say) nobody knows who was looked at and left; we then assume LOOKS_PER_YES others.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from amity_rankers.contract import Ranker, RankingBatch, TrainingExamples
 from numpy.typing import NDArray
 
 from service.errors import PluginBroken
-from service.plugins import InstalledRanker, train_ranker
+from service.plugins import Arrays, InstalledRanker, foreign
 from service.population.standing import LIKED
+from service.recommend.ranking import checked
 from service.training.examples import Mask, Pairs, Rows, Seconds, answered
+from service.training.packing import pack_ranker, train_ranker
 from service.training.scene import Scene
 
 Floats = NDArray[np.float32]
@@ -146,16 +148,34 @@ def liked_before(looks: Looks, everything: Pairs, n_people: int) -> Mask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """The rankers that learnt, by name, and why the others are left out."""
+    """The rankers that learnt, by name, and why the others are left out.
 
-    rankers: dict[str, Ranker]
-    left_out: dict[str, str]
+    `arrays`: what each is in the bundle; `rankers` are loaded from them, as replicas will load them. `broken`: those left out
+    because they failed, and not for want of anything to learn from.
+    """
+
+    rankers: Mapping[str, Ranker]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, Arrays] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
+
+    def without(self, failed: Mapping[str, str]) -> "Trained":
+        """The same without those that failed; `failed` is why, by name."""
+        return replace(
+            self,
+            rankers={name: ranker for name, ranker in self.rankers.items() if name not in failed},
+            left_out={**self.left_out, **failed},
+            arrays={name: arrays for name, arrays in self.arrays.items() if name not in failed},
+            broken=self.broken | failed.keys(),
+        )
 
 
-def train_rankers(installed: dict[str, InstalledRanker], evidence: Evidence, calibrate_from_s: float, seed: int) -> Trained:
-    """Every installed ranker that learns. One that fails is left out by name; the others go on."""
+def train_rankers(installed: Mapping[str, InstalledRanker], evidence: Evidence, calibrate_from_s: float, seed: int) -> Trained:
+    """Every installed ranker that learns. One that fails to learn, to be dumped, loaded again or to score is left out by name;
+    the others go on."""
     rankers: dict[str, Ranker] = {}
-    left_out: dict[str, str] = {}
+    arrays: dict[str, Arrays] = {}
+    failed: dict[str, str] = {}
     learners = {name: ranker for name, ranker in installed.items() if ranker.factory.needs_bundle}
     n_matches = int(evidence.looks.matched.sum())
     if len(evidence.looks) < LEAST_EXAMPLES or n_matches < LEAST_MATCHES:
@@ -163,10 +183,24 @@ def train_rankers(installed: dict[str, InstalledRanker], evidence: Evidence, cal
         return Trained({}, dict.fromkeys(learners, reason))
     for name, ranker in learners.items():
         try:
-            rankers[name] = train_ranker(ranker, examples_for(evidence, ranker, calibrate_from_s, seed))
+            examples = examples_for(evidence, ranker, calibrate_from_s, seed)
+            arrays[name], rankers[name] = pack_ranker(ranker, train_ranker(ranker, examples))
+            _try_out(rankers[name], examples)
         except PluginBroken as exc:
-            left_out[name] = str(exc)
-    return Trained(rankers, left_out)
+            failed[name] = str(exc)
+    return Trained(rankers, arrays=arrays).without(failed)
+
+
+def scores_of(ranker: Ranker, batch: RankingBatch) -> Floats:
+    """The ranker's scores, held to what a replica holds them to. Raises PluginBroken saying what is wrong with them, or it."""
+    with foreign("cannot score"):
+        return checked(ranker.score(batch), len(batch.candidate_ids))
+
+
+def _try_out(ranker: Ranker, examples: TrainingExamples) -> None:
+    """Rank the first viewer's candidates: what fails here would fail in front of people. Raises PluginBroken."""
+    viewer, part = next(spans(examples.viewer_ids))
+    scores_of(ranker, RankingBatch(viewer, examples.candidate_ids[part], examples.names, examples.features[part]))
 
 
 def examples_for(evidence: Evidence, ranker: InstalledRanker, calibrate_from_s: float, seed: int) -> TrainingExamples:
@@ -185,10 +219,10 @@ def examples_for(evidence: Evidence, ranker: InstalledRanker, calibrate_from_s: 
 
 
 def score_all(ranker: Ranker, names: tuple[str, ...], evidence: Evidence) -> Floats:
-    """Probabilities of all looks, float32 (m,), viewer by viewer as online."""
+    """Probabilities of all looks, float32 (m,), viewer by viewer as online. Raises PluginBroken when it cannot."""
     features = evidence.features(names)
     scores = np.empty(len(evidence.looks), np.float32)
     for viewer, part in spans(evidence.looks.viewer):
         ids = evidence.ids[evidence.looks.candidate[part]]
-        scores[part] = ranker.score(RankingBatch(int(evidence.ids[viewer]), ids, names, features[part]))
+        scores[part] = scores_of(ranker, RankingBatch(int(evidence.ids[viewer]), ids, names, features[part]))
     return scores

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amity_rankers.contract import TrainingExamples
+from amity_rankers.logistic import LogisticFactory, LogisticRanker
 from msgspec import structs
 
 from service.artifacts.store import Store
@@ -138,6 +140,25 @@ async def test_live_bundle_that_cannot_be_read_stops_no_training(settings: Setti
     second = await run(settings, demo)
     assert second.published
     assert "live_gate_ndcg20" not in second.metrics
+
+
+async def test_a_bundle_without_the_default_ranker_does_not_replace_one_that_has_it(
+    settings: Settings, demo: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: LogisticFactory, examples: TrainingExamples) -> LogisticRanker:
+        raise ZeroDivisionError("no luck")
+
+    good = await run(settings, demo)
+    assert good.stand_in is None
+    monkeypatch.setattr(LogisticFactory, "train", fail)
+    with pytest.raises(PublishRefused, match=r"the default ranker 'v1' is left out of it \(cannot be trained: .*no luck\)"):
+        await run(settings, demo)
+    live = await Bundles(demo.sessions).live()
+    assert live is not None
+    assert live.version == good.version
+    forced = await run(settings, demo, force=True)
+    assert (forced.published, forced.stand_in) == (True, "heuristic")
+    assert "requests that name no ranker are ranked by 'heuristic': the default is left out" in forced.lines()
 
 
 async def test_damaged_bundle_is_not_promoted(settings: Settings, demo: Database, store: Store) -> None:

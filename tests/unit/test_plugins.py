@@ -18,13 +18,12 @@ from service.plugins import (
     EntryPoint,
     Installed,
     InstalledRanker,
-    add_ranker,
     instantiate,
     load_rankers,
     load_sources,
-    train_ranker,
 )
 from service.settings import Settings
+from service.training.packing import add_ranker, pack_ranker, train_ranker
 from tests.unit.test_artifacts import VERSION, manifest
 
 KNOWN = {"distance_km", "mutual_affinity"}
@@ -222,7 +221,8 @@ def test_listed_source_that_is_absent_stops_the_start() -> None:
 def bundle_of(installed: InstalledRanker, folder: Path, value: float, **entry: Any) -> Bundle:
     store = Store(folder, folder)
     with BundleWriter(store, VERSION) as writer:
-        written = msgspec.structs.replace(add_ranker(writer, installed, Constant(value)), **entry)
+        arrays, _ = pack_ranker(installed, Constant(value))
+        written = msgspec.structs.replace(add_ranker(writer, installed, arrays), **entry)
         writer.publish(manifest(rankers={installed.name: written}))
     return store.open(VERSION)
 
@@ -245,7 +245,8 @@ def test_ranker_is_not_mixed_with_one_whose_name_begins_alike(tmp_path: Path) ->
     store = Store(tmp_path, tmp_path)
     with BundleWriter(store, VERSION) as writer:
         pairs = (("v1", 0.25), ("v1.2", 0.75))
-        entries = {name: add_ranker(writer, installed.by_name[name], Constant(value)) for name, value in pairs}
+        trained = {name: pack_ranker(installed.by_name[name], Constant(value))[0] for name, value in pairs}
+        entries = {name: add_ranker(writer, installed.by_name[name], arrays) for name, arrays in trained.items()}
         writer.publish(manifest(rankers=entries))
     rankers = {name: loaded.ranker for name, loaded in instantiate(installed, store.open(VERSION)).items()}
     assert [rankers[name].score(batch())[0] for name in ("v1", "v1.2")] == [0.25, 0.75]  # type: ignore[union-attr]
@@ -291,19 +292,32 @@ def test_ranker_that_cannot_load_its_arrays_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dumped", [{"x": np.array([None])}, {"x": np.array(["a"])}, {"a.b": np.ones(1)}, {"": np.ones(1)}])
-def test_dump_of_anything_but_plain_arrays_is_refused(tmp_path: Path, dumped: dict[str, Any]) -> None:
+def test_dump_of_anything_but_plain_arrays_is_refused(dumped: dict[str, Any]) -> None:
     installed = load(Point("mine", variant(dump=lambda self, ranker: dumped))).by_name["mine"]
-    with (
-        BundleWriter(Store(tmp_path, tmp_path), VERSION) as writer,
-        pytest.raises(PluginBroken, match="not a plain array"),
-    ):
-        add_ranker(writer, installed, Constant(1.0))
+    with pytest.raises(PluginBroken, match="not a plain array"):
+        pack_ranker(installed, Constant(1.0))
 
 
-def test_dump_that_its_own_factory_cannot_load_is_refused(tmp_path: Path) -> None:
+def test_dump_that_its_own_factory_cannot_load_is_refused() -> None:
     installed = load(Point("mine", variant(dump=lambda self, ranker: {"other": np.ones(1)}))).by_name["mine"]
-    with BundleWriter(Store(tmp_path, tmp_path), VERSION) as writer, pytest.raises(PluginBroken, match="somebody else"):
-        add_ranker(writer, installed, Constant(1.0))
+    with pytest.raises(PluginBroken, match=r"cannot be loaded: .*somebody else"):
+        pack_ranker(installed, Constant(1.0))
+
+
+def test_load_finds_its_arrays_read_only_as_in_a_bundle() -> None:
+    def in_place(self: Plain, arrays: Mapping[str, Any]) -> Ranker:
+        np.add(arrays["value"], 1, out=arrays["value"])
+        return Constant(0.5)
+
+    installed = load(Point("mine", variant(load=in_place))).by_name["mine"]
+    with pytest.raises(PluginBroken, match=r"cannot be loaded: ValueError: .*read-only"):
+        pack_ranker(installed, Constant(1.0))
+
+
+def test_load_that_gives_no_ranker_is_refused() -> None:
+    installed = load(Point("mine", variant(load=lambda self, arrays: None)))
+    loaded = instantiate(installed, None)["mine"]
+    assert (loaded.ranker, loaded.problem) == (None, "cannot be loaded: what it gives, NoneType, has no method 'score'")
 
 
 def test_training_that_fails_is_one_clear_line() -> None:
@@ -313,13 +327,13 @@ def test_training_that_fails_is_one_clear_line() -> None:
     installed = load(Point("mine", variant(train=fail))).by_name["mine"]
     ids, values = np.empty(0, np.int64), np.empty(0, np.float32)
     examples = TrainingExamples(ids, ids, (), values.reshape(0, 0), values, values, values > 0, seed=1)
-    with pytest.raises(PluginBroken, match="ranker 'mine' cannot be trained: MemoryError: too many pairs"):
+    with pytest.raises(PluginBroken, match="cannot be trained: MemoryError: too many pairs"):
         train_ranker(installed, examples)
 
 
 def test_entry_names_version_features_and_distribution(tmp_path: Path) -> None:
     with BundleWriter(Store(tmp_path, tmp_path), VERSION) as writer:
-        entry = add_ranker(writer, load().by_name["v1"], Constant(1.0))
+        entry = add_ranker(writer, load().by_name["v1"], {"value": np.ones(1)})
     assert entry == RankerEntry("1.0", ("distance_km",), "amity-rankers")
 
 

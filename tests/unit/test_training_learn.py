@@ -23,7 +23,7 @@ from service.training.evaluate import judge_model, judge_popularity, task_of
 from service.training.examples import Pairs, pairs_of
 from service.training.factors import Factors, fit_factors
 from service.training.learn import Learners, Lesson, Material, learn
-from service.training.rankers import examples_for, gather, train_rankers
+from service.training.rankers import Trained, examples_for, gather, train_rankers
 from service.training.scene import Scene, tastes_of
 from service.training.split import gate_mask, split_pairs
 from service.training.steps import Steps
@@ -130,7 +130,9 @@ def test_profiles_that_say_nothing_get_the_mean_taste_weighted_by_history() -> N
     np.testing.assert_allclose(weights[-1], np.array([0.5, 0.75 * 3]) / 1.25, rtol=1e-5)
 
 
-class Broken:
+class Half:
+    """A ranker whose every score is a half, from a factory that can be made to fail anywhere."""
+
     contract_version = CONTRACT_VERSION
     version = "1"
     required_features = ("forward_affinity",)
@@ -138,21 +140,72 @@ class Broken:
     light = True
 
     def train(self, examples: TrainingExamples) -> Ranker:
-        raise ZeroDivisionError("no luck")
+        return self
 
     def dump(self, ranker: Any) -> dict[str, NDArray[Any]]:
-        return {}
+        return {"nothing": np.zeros(1)}
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> Ranker:
-        raise ValueError("never trained")
+        return self
+
+    def score(self, batch: RankingBatch) -> Any:
+        return np.full(len(batch.candidate_ids), 0.5, np.float32)
 
 
-def test_ranker_that_fails_is_left_out_by_name_and_the_others_learn(material: Material, learners: Learners) -> None:
-    both = learners.installed.by_name | {"unlucky": InstalledRanker("unlucky", Broken(), "theirs", "1.0")}
-    lesson = learn(material, replace(learners, installed=Installed(both, ())), Steps(silent))
-    assert "no luck" in lesson.trained.left_out["unlucky"]
+def fail(*_: Any) -> Any:
+    raise ZeroDivisionError("no luck")
+
+
+def late(n_fine: int) -> Any:
+    """Scores well so many times, and then no more."""
+    asked = iter(range(n_fine))
+
+    def score(self: Half, batch: RankingBatch) -> Any:
+        return Half.score(self, batch) if next(asked, None) is not None else fail()
+
+    return score
+
+
+FAILING: dict[str, tuple[dict[str, Any], str]] = {
+    "unlucky": ({"train": fail}, "cannot be trained: ZeroDivisionError: no luck"),
+    "ends": ({"train": lambda self, examples: exit(3)}, "cannot be trained: SystemExit: 3"),
+    "forgets": ({"load": fail}, "cannot be loaded: ZeroDivisionError: no luck"),
+    "loads_none": ({"load": lambda self, arrays: None}, "cannot be loaded: what it gives, NoneType"),
+    "pickles": ({"dump": lambda self, ranker: {"x": np.array([self])}}, "dumps 'x' of dtype object: not a plain array"),
+    "whole": ({"score": lambda self, batch: np.ones(len(batch.candidate_ids), np.int64)}, "cannot score: scores of dtype int64"),
+    "short": ({"score": lambda self, batch: np.ones(1, np.float32)}, "cannot score: scores of shape (1,) for"),
+    "below": ({"score": lambda self, batch: Half.score(self, batch) - 0.6}, "cannot score: scores that are no probabilities"),
+    "missing": ({"score": lambda self, batch: Half.score(self, batch) * np.nan}, "cannot score: scores that are no numbers"),
+    "late": ({"score": late(3)}, "cannot score: ZeroDivisionError: no luck"),
+}
+
+
+def with_half(learners: Learners, **made: dict[str, Any]) -> Learners:
+    """The same with more rankers, each a Half with something else about it."""
+    more = {name: InstalledRanker(name, type(name, (Half,), body)(), "theirs", "1.0") for name, body in made.items()}
+    return replace(learners, installed=Installed(learners.installed.by_name | more, ()))
+
+
+def test_rankers_that_fail_anywhere_are_left_out_by_name_and_the_others_learn(material: Material, learners: Learners) -> None:
+    failing = {name: body for name, (body, _) in FAILING.items()}
+    lesson = learn(material, with_half(learners, sound={}, **failing), Steps(silent))
+    assert set(lesson.trained.arrays) == set(lesson.trained.rankers) >= {"v1", "sound"}
+    for name, (_, said) in FAILING.items():
+        assert said in lesson.trained.left_out[name]
+    assert lesson.trained.broken == set(FAILING)
+    assert {"auc", "sound_auc", "ndcg20"} <= set(lesson.metrics)
+    assert "late_auc" not in lesson.metrics
+
+
+@pytest.mark.parametrize("n_fine", [0, 400])
+def test_where_the_default_fails_lists_are_judged_by_the_fallback(material: Material, learners: Learners, n_fine: int) -> None:
+    """At once, and not before whole lists are judged."""
+    failing = replace(with_half(learners, mine={"score": late(n_fine)}), default="mine")
+    lesson = learn(material, failing, Steps(silent))
+    by_fallback = learn(material, replace(learners, default="heuristic"), Steps(silent))
+    assert "no luck" in lesson.trained.left_out["mine"]
+    assert lesson.metrics["ndcg20"] == by_fallback.metrics["ndcg20"]
     assert "v1" in lesson.trained.rankers
-    assert "auc" in lesson.metrics
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +272,7 @@ def test_known_pairs_and_those_who_are_no_candidates_are_in_no_list(scene: Scene
     known = material.pairs.where(np.arange(len(material.pairs)) % 2 == 0)
     candidates = material.ids > 20
     task = task_of(material.pairs, material.pairs, known, candidates)
-    judge_model(learners.model(scene, {"v1": Noting()}), task, SEED, most_viewers=50)
+    judge_model(learners.model(scene, Trained({"v1": Noting()})), task, SEED, most_viewers=50)
     pairs = {(int(material.ids[a]), int(material.ids[b])) for a, b in zip(known.actor, known.target, strict=True)}
     assert asked
     assert not pairs & set(asked)
