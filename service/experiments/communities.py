@@ -2,7 +2,7 @@
 
 Blondel, Guillaume, Lambiotte and Lefebvre, "Fast unfolding of communities in large networks", 2008, with a bound on sizes as in
 Ugander and Backstrom, "Balanced label propagation for partitioning massive graphs", WSDM 2013. People move in eighths and not one
-by one, so that numpy and scipy do the work, outside the interpreter's lock: a million people with ten million likes take 22 s of one
+by one, so that numpy and scipy work, outside the interpreter's lock: a million people with ten million likes take 22 s of one
 core and 640 MB, and nobody else waits. Repeatable: what is random comes from the seed.
 """
 
