@@ -30,11 +30,13 @@ def plausible(name: str, n: int, rng: np.random.Generator) -> Floats:
 
 def assert_probabilities(scores: NDArray[Any], n: int) -> None:
     """What the service checks of every answer: float32, shape (n,), finite, in [0, 1]."""
-    assert isinstance(scores, np.ndarray)
-    assert scores.dtype == np.float32
-    assert scores.shape == (n,)
-    assert np.isfinite(scores).all()
-    assert ((scores >= 0) & (scores <= 1)).all()
+    assert isinstance(scores, np.ndarray), f"scores are a {type(scores).__name__}, and have to be an array"
+    assert scores.dtype == np.float32, f"scores are {scores.dtype}, and have to be float32"
+    assert scores.shape == (n,), f"scores are of shape {scores.shape}, and have to be of shape ({n},): one a candidate"
+    assert np.isfinite(scores).all(), f"{int((~np.isfinite(scores)).sum())} of {n} scores are NaN or infinite"
+    low, high = scores.min(initial=0.0), scores.max(initial=1.0)
+    assert low >= 0, f"scores go down to {low}, and have to be probabilities, 0 to 1"
+    assert high <= 1, f"scores go up to {high}, and have to be probabilities, 0 to 1"
 
 
 def run_together(work: Callable[[int], None]) -> None:
