@@ -14,6 +14,7 @@ from service.controllers.interactions import InteractionsController
 from service.controllers.keys import require_safe_bind
 from service.controllers.operations import Health, metrics, schema
 from service.controllers.people import People
+from service.controllers.rankings import Rankings
 from service.controllers.recommendations import Recommendations
 from service.controllers.shell import shell
 from service.controllers.wire import BoundedHttp
@@ -27,9 +28,11 @@ from service.repositories.migrate import require_current
 from service.resilience import Breaker
 from service.settings import Settings, variable
 
-HANDLERS = (Recommendations, People, InteractionsController, Algorithms, Health, metrics, schema)
+HANDLERS = (Recommendations, Rankings, People, InteractionsController, Algorithms, Health, metrics, schema)
 INJECTED = (
     "orchestrator",
+    "rank_given",
+    "why",
     "performance",
     "fleet_performance",
     "models",

@@ -27,12 +27,14 @@ from service.recommend.pool_store import Pools
 from service.recommend.pools import Lives
 from service.recommend.ports import ModelSource
 from service.recommend.profiles import Faces, Truth
+from service.recommend.rank_given import RankGiven
 from service.recommend.ranking import Ranking
 from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
 from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
 from service.recommend.viewers import Viewers
+from service.recommend.why import Why
 from service.resilience import Breaker, Limiter
 from service.settings import Settings
 
@@ -85,6 +87,8 @@ class Answering:
     renewals: Renewals
     breakers: Breakers
     performance: Performance
+    rank_given: RankGiven
+    why: Why
 
     @classmethod
     def of(
@@ -119,7 +123,29 @@ class Answering:
             limiter=Limiter(settings.max_in_flight, settings.max_queued, deadline_s),
         )
         orchestrator = Orchestrator(parts, Policy(deadline_s=deadline_s, default_ranker=settings.default_ranker))
-        return cls(orchestrator=orchestrator, renewals=parts.renewals, breakers=breakers, performance=performance)
+        return cls(
+            orchestrator=orchestrator,
+            renewals=parts.renewals,
+            breakers=breakers,
+            performance=performance,
+            rank_given=RankGiven(
+                models=models,
+                courses=parts.courses,
+                ranking=ranking,
+                limiter=parts.limiter,
+                deadline_s=deadline_s,
+                default_ranker=settings.default_ranker,
+                now=now_utc,
+            ),
+            why=Why(
+                courses=parts.courses,
+                retrieval=retrieval,
+                ranking=ranking,
+                limiter=parts.limiter,
+                plan=orchestrator.turn,
+                deadline_s=deadline_s,
+            ),
+        )
 
 
 def aftermath(shared: Shared, feed: ChangeFeed) -> Aftermath:
@@ -130,6 +156,8 @@ def injected(shared: Shared, answering: Answering, origin: Origin, models: Model
     """What handlers get, by name."""
     return {
         "orchestrator": answering.orchestrator,
+        "rank_given": answering.rank_given,
+        "why": answering.why,
         "performance": answering.performance,
         "models": models,
         "breakers": answering.breakers,

@@ -29,12 +29,14 @@ from service.recommend.pool_store import Pools
 from service.recommend.pools import Lives, Pool, decode
 from service.recommend.ports import Asking, LeaseOffice, Models, Replaced, SharedStore, TokenSource
 from service.recommend.profiles import Faces, Truth
+from service.recommend.rank_given import RankGiven
 from service.recommend.ranking import Ranking
 from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
 from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
 from service.recommend.viewers import Viewers
+from service.recommend.why import Why
 from service.resilience import Breaker, Deadline, Limiter
 from service.threads import ThreadDoor
 
@@ -332,7 +334,8 @@ class World:
         return Models(self.memory, self.rankers, self.replaced)
 
     def build(self, fragments_bytes: int = 1 << 20) -> Orchestrator:
-        """A replica; `viewers`, `fragments`, `pools`, `slates`, `computation` and `renewals` are then its own."""
+        """A replica; `viewers`, `fragments`, `pools`, `slates`, `computation`, `renewals`, `rank_given` and `why` are then its
+        own."""
         breakers = Breakers()
         installed = [InstalledSource(name, source, "fakes", "1") for name, source in self.sources.items()]
         retrieval = Retrieval(installed, self.door, breakers, source_k=200, pool_size=500)
@@ -364,7 +367,25 @@ class World:
             limiter=self.limiter,
             now=self.clock.now,
         )
-        return Orchestrator(parts, Policy(deadline_s=self.deadline_s, default_ranker="v1"))
+        orchestrator = Orchestrator(parts, Policy(deadline_s=self.deadline_s, default_ranker="v1"))
+        self.rank_given = RankGiven(
+            models=self,
+            courses=parts.courses,
+            ranking=ranking,
+            limiter=self.limiter,
+            deadline_s=self.deadline_s,
+            default_ranker="v1",
+            now=self.clock.now,
+        )
+        self.why = Why(
+            courses=parts.courses,
+            retrieval=retrieval,
+            ranking=ranking,
+            limiter=self.limiter,
+            plan=orchestrator.turn,
+            deadline_s=self.deadline_s,
+        )
+        return orchestrator
 
     async def relate(self, relations: Relations, *people: int) -> None:
         """Commit what stands between people, the viewer 1 among them, and tell as a write does."""

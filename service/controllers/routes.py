@@ -50,14 +50,14 @@ def query_of(request: AnyRequest, into: type[S]) -> S:
     return decode_query(request.scope["query_string"], into)
 
 
-def person_id(text: str) -> int:
-    """The id in a path; raises BadInput on `user_id` for what is no whole number from 1 to 2^63-1."""
+def person_id(text: str, field: str = "user_id") -> int:
+    """The id in a path; raises BadInput on `field` for what is no whole number from 1 to 2^63-1."""
     if not (text.isascii() and text.isdigit()):
-        raise BadInput.of("user_id", "must be a whole number")
+        raise BadInput.of(field, "must be a whole number")
     # 19 digits hold 2^63-1; int() of a text of thousands of digits takes milliseconds or raises.
     number = int(text) if len(text) <= 19 else MAX_ID + 1
     if not 1 <= number <= MAX_ID:
-        raise BadInput.of("user_id", "must be at least 1" if number < 1 else f"must be at most {MAX_ID}")
+        raise BadInput.of(field, "must be at least 1" if number < 1 else f"must be at most {MAX_ID}")
     return number
 
 

@@ -12,9 +12,12 @@ from service.errors import BadInput
 
 Limit = Annotated[int, Meta(ge=1, le=100, description="How many at most")]
 Words = Annotated[tuple[Word, ...], Meta(max_length=50, description="Repeatable: any of them; whole value, any case")]
+AlgorithmVersion = Annotated[str, Meta(min_length=1, max_length=100, description="An installed ranker")]
 
 
-class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
+class WhyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters of a question for recommendations."""
+
     limit: Limit = 20
     exclude_seen: Annotated[bool, Meta(description="Leave out whom the viewer has liked or passed")] = True
     exclude_ids: Annotated[tuple[PersonId, ...], Meta(max_length=500, description="Repeatable: never these")] = ()
@@ -25,9 +28,8 @@ class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
     interests: Words = ()
     max_km: Annotated[float, Meta(gt=0, description="Great-circle kilometres; needs the viewer's place")] | None = None
     active_within_days: Annotated[int, Meta(ge=1, le=36_500, description="Last active within so many days")] | None = None
-    algorithm_version: Annotated[str, Meta(min_length=1, max_length=100, description="An installed ranker")] | None = None
+    algorithm_version: AlgorithmVersion | None = None
     use_cache: Annotated[bool, Meta(description="False reads no ranked pool; what is computed is stored")] = True
-    explain: Annotated[bool, Meta(description="Adds `reasons` to each person")] = False
 
     def to_request(self, viewer_id: int, request_id: str, recorded: bool = True) -> RecommendationRequest:
         """Raises BadInput where two parameters contradict each other."""
@@ -50,14 +52,30 @@ class RecommendationQuery(msgspec.Struct, frozen=True, kw_only=True):
             filters=filters,
             algorithm_version=self.algorithm_version,
             use_cache=self.use_cache,
-            explain=self.explain,
             recorded=recorded,
             request_id=request_id,
         )
 
 
+class RecommendationQuery(WhyQuery, frozen=True, kw_only=True):
+    explain: Annotated[bool, Meta(description="Adds `reasons` to each person")] = False
+
+    def to_request(self, viewer_id: int, request_id: str, recorded: bool = True) -> RecommendationRequest:
+        return msgspec.structs.replace(super().to_request(viewer_id, request_id, recorded), explain=self.explain)
+
+
 def _canonical(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({word.casefold() for word in words}))
+
+
+class RankQuery(msgspec.Struct, frozen=True, kw_only=True):
+    algorithm_version: AlgorithmVersion | None = None
+
+
+class RankBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An id given twice is ranked once."""
+
+    candidate_ids: Annotated[tuple[PersonId, ...], Meta(min_length=1, max_length=1000)]
 
 
 class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,28 @@ Count = Callable[[Asking], Awaitable[int]]
 NOTHING_WORKS = "Recommendations cannot be computed right now; please ask again shortly."
 NOBODY_KNOWN = "The database is away and this person is not known here yet; please ask again shortly."
 
+INELIGIBLE = {
+    "self": "it is the viewer",
+    "blocked": "one has blocked the other",
+    "passed_viewer": "the candidate has passed the viewer",
+    "seen": "the viewer has liked or passed the candidate, and exclude_seen is on",
+    "excluded": "the candidate is among exclude_ids",
+    "inactive": "the candidate is paused or banned",
+    "viewer_seeks_other_gender": "the viewer seeks another gender",
+    "viewer_seeks_other_age": "the viewer seeks another age",
+    "viewer_seeks_nearer": "the viewer seeks somebody nearer",
+    "candidate_seeks_other_gender": "the candidate seeks another gender",
+    "candidate_seeks_other_age": "the candidate seeks another age",
+    "candidate_seeks_nearer": "the candidate seeks somebody nearer",
+    "filter_age": "the filter on age",
+    "filter_gender": "the filter on gender",
+    "filter_location": "the filter on location",
+    "filter_interests": "the filter on interests",
+    "filter_distance": "the filter max_km",
+    "filter_activity": "the filter active_within_days",
+}
+"""What breaks each rule of eligibility, for operators."""
+
 _RULES: tuple[tuple[Callable[[Asking], Asking], str], ...] = (
     (lambda asking: msgspec.structs.replace(asking, without=frozenset()), "is among exclude_ids"),
     (lambda asking: msgspec.structs.replace(asking, exclude_seen=False), "was already seen"),

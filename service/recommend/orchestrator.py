@@ -137,7 +137,7 @@ class Orchestrator:
     async def _answer(self, request: RecommendationRequest, trail: Trail) -> Answer:
         """The story. Step 1, the question's form, is the controller's; step 10, its traces, is the caller's."""
         parts, courses = self._parts, self._courses
-        turn = self._turn(request, trail)  # 2
+        turn = self.turn(request, trail)  # 2
 
         with stage("pool"):
             look = await courses.pools.look(turn.wanted, turn.deadline, turn.now_s)  # 3
@@ -188,7 +188,7 @@ class Orchestrator:
             raise Unavailable("Redis cannot be reached; the pools were not dropped")
         return self._parts.models.current.population.n_people if user_ids is None else len(set(user_ids))
 
-    def _turn(self, request: RecommendationRequest, trail: Trail) -> Turn:
+    def turn(self, request: RecommendationRequest, trail: Trail) -> Turn:
         """Who ranks, out of which pool, until when. After a new bundle, pools of the one before serve stale for a while: else
         every request of the fleet would miss at once."""
         parts, models = self._parts, self._parts.models.current

@@ -59,6 +59,10 @@ class Retrieval:
         if not found:
             trail.bend("retrieval", "no_source", "random")
             return chance(people, seed, self._pool_size)
+        return self.merged(found, people)
+
+    def merged(self, found: Mapping[str, Ids], people: EligiblePeople) -> Candidates:
+        """The sources' lists as one, as long as a pool."""
         return merge(found, people, self._pool_size)
 
     async def lists(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> dict[str, Ids]:

@@ -1,5 +1,6 @@
 """The OpenAPI document is true for every route."""
 
+import re
 from typing import Any
 
 import httpx
@@ -42,7 +43,7 @@ def test_every_route_is_there_with_its_parameters_and_all_its_answers(path: str,
     expected |= {"400", "413", "415"} if spec.body else set()
     assert set(operation["responses"]) == expected
     in_path = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
-    assert in_path == ({"user_id"} if "{" in path else set())
+    assert in_path == set(re.findall(r"{(\w+)}", path))
     in_query = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
     assert in_query == set(spec.query.__struct_fields__ if spec.query else ())
     assert ("requestBody" in operation) is (spec.body is not None)
@@ -52,6 +53,8 @@ def test_every_route_of_the_interface_is_there() -> None:
     assert set(DOCUMENT["paths"]) == {
         "/api/v1/recommendations/users/{user_id}/recommendations",
         "/api/v1/recommendations/users/{user_id}/similar",
+        "/api/v1/recommendations/users/{user_id}/rank",
+        "/api/v1/recommendations/users/{user_id}/why/{candidate_id}",
         "/api/v1/recommendations/refresh",
         "/api/v1/recommendations/performance",
         "/api/v1/users/{user_id}",
@@ -97,7 +100,8 @@ async def test_the_document_is_served_as_json_in_both_places(client: httpx.Async
 async def test_real_answers_have_just_the_fields_that_the_document_gives_them(client: httpx.AsyncClient) -> None:
     schemas = DOCUMENT["components"]["schemas"]
     for path, name in (
-        ("/api/v1/recommendations/users/1/recommendations", "Slate"),
+        ("/api/v1/recommendations/users/1/recommendations?explain=true", "Slate"),
+        ("/api/v1/recommendations/users/1/why/2", "WhyReply"),
         ("/api/v1/recommendations/users/1/similar", "SimilarPeople"),
         ("/api/v1/recommendations/performance", "PerformanceReport"),
         ("/api/v1/users/1", "Person"),
@@ -107,3 +111,18 @@ async def test_real_answers_have_just_the_fields_that_the_document_gives_them(cl
         ("/nowhere", "ErrorReply"),
     ):
         assert list((await client.get(path)).json()) == list(schemas[name]["properties"]), name
+
+
+async def test_what_is_told_only_when_asked_for_is_not_required_by_the_document(client: httpx.AsyncClient) -> None:
+    schemas, path = DOCUMENT["components"]["schemas"], "/api/v1/recommendations/users/1/recommendations"
+    plain, explained = [(await client.get(f"{path}{query}")).json() for query in ("", "?explain=true")]
+    assert list(plain) == schemas["Slate"]["required"]
+    assert list(plain["recommendations"][0]) == schemas["RecommendedPerson"]["required"]
+    assert list(explained["recommendations"][0]) == list(schemas["RecommendedPerson"]["properties"])
+
+
+async def test_a_ranking_has_just_the_fields_that_the_document_gives_it(client: httpx.AsyncClient) -> None:
+    body = (await client.post("/api/v1/recommendations/users/1/rank", json={"candidate_ids": [1, 2]})).json()
+    schemas = DOCUMENT["components"]["schemas"]
+    assert list(body) == list(schemas["RankedCandidates"]["properties"])
+    assert set(body["ineligible"][0]) == set(schemas["IneligibleCandidate"]["properties"])
