@@ -68,3 +68,35 @@ class ClusterMap(msgspec.Struct, frozen=True, eq=False):
 
     ids: NDArray[np.int64]
     clusters: NDArray[np.int32]
+
+
+class LoggedDraw(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """One draw of people into the exploration slots of a slate, and what came of it.
+
+    `ids` int64 (s,): those who could be drawn and of whom all is known; `features` float32 (s, len(names)), as served; `drawn`,
+    `liked`, `matched` bool (s,): who was shown, whom the viewer then liked, who liked back. Given how many were drawn, each set
+    of as many was as probable.
+    """
+
+    viewer_id: int
+    served_at: datetime
+    ids: NDArray[np.int64]
+    names: tuple[str, ...]
+    features: NDArray[np.float32]
+    drawn: NDArray[np.bool_]
+    liked: NDArray[np.bool_]
+    matched: NDArray[np.bool_]
+
+
+class Window(msgspec.Struct, frozen=True):
+    """From `since`, before `until`."""
+
+    since: datetime
+    until: datetime
+
+
+class LoggedCounts(msgspec.Struct, frozen=True):
+    """`explored`: pools out of which a slate explored; `told`: of how many of them it is known among whom."""
+
+    explored: int
+    told: int

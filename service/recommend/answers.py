@@ -28,6 +28,10 @@ from service.samples import LoopCounter
 from service.telemetry import DEGRADED, RECOMMENDATIONS
 
 
+NO_POOL = UUID(int=0)
+"""Stands in impressions for the pool of an empty answer that had none."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What one request came to. Without a pool nobody could be shown, and `message` says why."""
 
@@ -42,8 +46,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     message: str | None = None
 
     @classmethod
-    def nothing(cls, algorithm_version: str, message: str) -> Self:
-        return cls(algorithm_version=algorithm_version, message=message)
+    def nothing(cls, algorithm_version: str, message: str, arm: ExperimentArm | None = None) -> Self:
+        return cls(algorithm_version=algorithm_version, message=message, experiment=arm)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is remembered as shown. In an experiment an empty answer is: else an arm that finds nobody would seem to
+        have been asked less often."""
+        return bool(self.shown) or self.experiment is not None
 
 
 def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, generation_ms: float, slate_id: UUID) -> Slate:
@@ -72,7 +82,7 @@ def _people(answer: Answer) -> tuple[RecommendedPerson, ...]:
     return tuple(msgspec.structs.replace(one, reasons=why) for one, why in zip(people, answer.told.reasons, strict=True))
 
 
-def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_at: datetime) -> Impression:
+def impression(answer: Answer, slate: Slate, viewer_id: int, served_at: datetime) -> Impression:
     """The row that remembers this slate."""
     return Impression(
         slate_id=slate.slate_id,
@@ -82,10 +92,11 @@ def impression(answer: Answer, slate: Slate, pool: Pool, viewer_id: int, served_
         algorithm_version=slate.algorithm_version,
         bundle_version=slate.bundle_version,
         experiment=slate.experiment,
-        pool_id=pool.pool_id,
+        pool_id=NO_POOL if answer.pool is None else answer.pool.pool_id,
         people=shown_people(answer.shown),
         cached=slate.cached,
         degraded=bool(slate.degraded),
+        generation_ms=slate.generation_time_ms,
     )
 
 

@@ -21,8 +21,7 @@ ReadFragments = Callable[[Sequence[int]], Awaitable[Mapping[int, Fragment]]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """One position of a slate. `among`, of an exploration slot: bit i is set when the pool's i-th lowest lot could have been drawn
-    too."""
+    """One position of a slate. `among`, of an exploration slot: bit i is set when the pool's i-th lowest lot could be drawn."""
 
     entry: Entry
     propensity: float
