@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.experiments.resampling import LEVEL, Interval, interval_of, resample
+from service.experiments.resampling import Interval, interval_of, resample
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -31,8 +31,8 @@ LEAST_EFFECTIVE = 100
 LEAST_OUTCOMES = 20
 """Likes (or matches) to be expected among the people whom both chose, at the rate of all who were drawn. With fewer, resampling
 understates how uncertain they are. Not those that were counted: to refuse where they are few is to report where they are many."""
-SURE = 0.999
-"""Level at which the weights' mean must be compatible with 1."""
+DOUBTED = 5.0
+"""Standard errors that the mean of the weights may be from 1: fair draws go further once in a million estimates."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -145,7 +145,7 @@ def compare(
     for place, (name, weight) in enumerate(weights.items()):
         figures = _Figures(everyone, resampled, place)
         support = _support(draws, outcome, weight, clip)
-        refused = _refusal(name, support, figures.interval(figures.mean_weight, SURE) if clip is None else None)
+        refused = _refusal(name, support, float(np.nanstd(figures.mean_weight[1:])) if len(draws) else 0.0)
         if refused is None:
             corrected[name] = figures.dr
             ips, snips, dr = (figures.interval(of) for of in (figures.ips, figures.snips, figures.dr))
@@ -158,8 +158,8 @@ def compare(
 def _totals(
     draws: Draws, outcome: Outcome, policies: Mapping[str, Doubles], weights: Mapping[str, Doubles], clip: float | None
 ) -> Doubles:
-    """Sums by viewer, who are what is resampled, since one viewer's draws resemble one another: float64 (viewers, 1 + 3 policies).
-    Slots, then for each policy the weighted outcomes, the weights, and the doubly robust terms."""
+    """Sums by viewer, who are what is resampled, since one viewer's draws resemble one another: float64 (viewers,
+    1 + 3 policies). Slots, then for each policy the weighted outcomes, the weights, and the doubly robust terms."""
     columns = [draws.n_drawn.astype(np.float64)]
     for name, shares in policies.items():
         cut = weights[name] if clip is None else np.minimum(weights[name], clip)
@@ -198,8 +198,8 @@ class _Figures:
             self.mean_weight = weight / slots
 
     @staticmethod
-    def interval(figures: Doubles, level: float = LEVEL) -> Interval:
-        return interval_of(float(figures[0]), figures[1:], level)
+    def interval(figures: Doubles) -> Interval:
+        return interval_of(float(figures[0]), figures[1:])
 
 
 def _differences(first: str, corrected: Mapping[str, Doubles]) -> dict[str, Interval]:
@@ -208,8 +208,8 @@ def _differences(first: str, corrected: Mapping[str, Doubles]) -> dict[str, Inte
     return {name: _Figures.interval(corrected[first] - other) for name, other in corrected.items() if name != first}
 
 
-def _refusal(name: str, support: Support, mean_weight: Interval | None) -> str | None:
-    """Why nothing can be said; None where something can. `mean_weight`: None where weights are cut, which lowers it."""
+def _refusal(name: str, support: Support, error: float) -> str | None:
+    """Why nothing can be said; None where something can. `error`: the standard error of the weights' mean."""
     if not support.n_draws:
         return "nobody was drawn into an exploration slot whose draw was written down"
     lacks = {
@@ -224,7 +224,7 @@ def _refusal(name: str, support: Support, mean_weight: Interval | None) -> str |
     if thin:
         times = max(least / max(has, 0.1) for has, least in lacks.values())
         return f"too little to go by: {'; '.join(thin)}. About {max(2, np.ceil(times)):.0f} times as many draws would do"
-    if mean_weight is not None and not mean_weight.low <= 1.0 <= mean_weight.high:
+    if abs(support.mean_weight - 1.0) > DOUBTED * error + 1e-9:
         return (
             f"the weights of {name} average {support.mean_weight:.2f} where fair draws make it 1: the draws were not made as "
             "they were written down, and no estimate from them can be trusted"

@@ -13,7 +13,7 @@ _CELLS_AT_ONCE = 2_000_000
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A figure and where it probably lies; its level is LEVEL unless said otherwise. For one look, not for one each day."""
+    """A figure and where it lies with the probability LEVEL. For one look, and not for one each day."""
 
     value: float
     low: float
@@ -35,10 +35,10 @@ def resample(totals: Doubles, seed: int, n: int = RESAMPLINGS) -> tuple[Doubles,
     return totals.sum(axis=0), np.concatenate(sums)
 
 
-def interval_of(value: float, resampled: Doubles, level: float = LEVEL) -> Interval:
+def interval_of(value: float, resampled: Doubles) -> Interval:
     """The percentile interval; resamplings in which the figure is undefined are left out. NaN where all are."""
     defined = resampled[np.isfinite(resampled)]
     if not len(defined):
         return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))
