@@ -19,6 +19,7 @@ CONTRACT_VERSION = 1
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +106,11 @@ class RankerFactory(Protocol):
         """Fit on `examples`; those with `needs_bundle = False` return a ready ranker."""
         ...
 
-    def dump(self, ranker: Any) -> dict[str, NDArray[Any]]:
+    def dump(self, ranker: Any) -> Arrays:
         """The ranker as named plain arrays (no object dtype; text as uint8). Pickles are refused."""
         ...
 
-    def load(self, arrays: Mapping[str, NDArray[Any]]) -> Ranker:
+    def load(self, arrays: Arrays) -> Ranker:
         """The inverse of `dump`. `arrays` is empty for a ranker without a bundle. Raises ValueError when they do not fit."""
         ...
 

@@ -1,12 +1,9 @@
 """A ranker that has learnt nothing: it serves before the first training and whenever another ranker fails."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from amity_rankers.contract import CONTRACT_VERSION, Floats, RankingBatch, TrainingExamples
+from amity_rankers.contract import CONTRACT_VERSION, Arrays, Floats, RankingBatch, TrainingExamples
 
 BASE = -4.3
 """Log-odds of a match before anything speaks for it. With it, the person in the middle (affinity 0.5, profile filled
@@ -60,10 +57,10 @@ class HeuristicFactory:
     def train(self, examples: TrainingExamples) -> HeuristicRanker:
         return HeuristicRanker()
 
-    def dump(self, ranker: HeuristicRanker) -> dict[str, NDArray[Any]]:
+    def dump(self, ranker: HeuristicRanker) -> Arrays:
         return {}
 
-    def load(self, arrays: Mapping[str, NDArray[Any]]) -> HeuristicRanker:
+    def load(self, arrays: Arrays) -> HeuristicRanker:
         return HeuristicRanker()
 
 

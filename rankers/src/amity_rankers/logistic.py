@@ -4,15 +4,13 @@ scikit-learn fits it; plain numpy scores, 45 µs for 100 candidates and 105 µs 
 `predict_proba` alone takes 126 µs. Serving never imports scikit-learn.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amity_rankers import calibration
-from amity_rankers.contract import CONTRACT_VERSION, Floats, RankingBatch, TrainingExamples
+from amity_rankers.contract import CONTRACT_VERSION, Arrays, Floats, RankingBatch, TrainingExamples
 from amity_rankers.regression import mean_one, moments, regress
 
 Doubles = NDArray[np.float64]
@@ -125,7 +123,7 @@ class LogisticFactory:
         missing[told] = coefficients[len(means) :]
         return LogisticRanker(means, scales, coefficients[: len(means)], missing, intercept, curve)
 
-    def dump(self, ranker: LogisticRanker) -> dict[str, NDArray[Any]]:
+    def dump(self, ranker: LogisticRanker) -> Arrays:
         return {
             "format": np.array(_FORMAT),
             "names": np.frombuffer("\n".join(FEATURES).encode(), np.uint8),
@@ -137,7 +135,7 @@ class LogisticFactory:
             "curve": np.array(ranker.curve),
         }
 
-    def load(self, arrays: Mapping[str, NDArray[Any]]) -> LogisticRanker:
+    def load(self, arrays: Arrays) -> LogisticRanker:
         shapes = {"format": (), "means": (len(FEATURES),), "scales": (len(FEATURES),), "coefficients": (len(FEATURES),)}
         shapes |= {"missing": (len(FEATURES),), "intercept": (), "curve": (3,)}
         for name, shape in shapes.items():
