@@ -13,6 +13,7 @@ from service.artifacts.store import Store
 from service.background import Background
 from service.controllers.operations import Readiness
 from service.errors import AmityError
+from service.experiments.registry import Registry
 from service.features.definitions import FEATURES
 from service.fleet.client import Fleet
 from service.fleet.figures import FleetFigures
@@ -28,6 +29,7 @@ from service.recommend.renewals import WORKERS
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.database import Database
+from service.repositories.experiments import Experiments
 from service.repositories.impressions import Impressions
 from service.repositories.interactions import Interactions
 from service.repositories.maintenance import Maintenance
@@ -69,10 +71,13 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         background = Background()
         stack.push_async_callback(background.stop)  # also when what follows fails
         origin = _origin(settings, database, door)
-        holder, feed = await _population(settings, origin, background)
+        registry = Registry(Experiments(database.sessions), door, settings.default_ranker)
+        holder, feed = await _population(settings, origin, background, registry)
+        await registry.load()
+        background.keep("experiments", registry.run)
         fleet = Fleet.open(settings.redis_url, settings.redis_timeout_ms / 1000, Breaker("redis"))
         stack.push_async_callback(fleet.close)
-        shared, models = Shared.of(settings, fleet, origin, feed), LiveModels(holder)
+        shared, models = Shared.of(settings, fleet, origin, feed, registry), LiveModels(holder)
         background.keep("news", shared.news.run)
         await _open_connections(settings, origin, fleet)
         impressions = ImpressionQueue(
@@ -89,6 +94,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(background.stop)  # before the last flushes, which a running one would disturb
         for _ in range(WORKERS):
             background.keep("renewals", answering.renewals.run)
+        background.keep("shadow", answering.shadow.run)
         yield injected(shared, answering, origin, models, feed) | {
             "fleet_performance": figures,
             "matches": Matches(database.sessions),
@@ -108,7 +114,9 @@ def _origin(settings: Settings, database: Database, door: ThreadDoor) -> Origin:
     )
 
 
-async def _population(settings: Settings, origin: Origin, background: Background) -> tuple[Holder, ChangeFeed]:
+async def _population(
+    settings: Settings, origin: Origin, background: Background, registry: Registry
+) -> tuple[Holder, ChangeFeed]:
     """Everyone, loaded and caught up with; then kept so."""
     installed = load_rankers(settings, FEATURES)
     for problem in installed.problems:
@@ -119,7 +127,7 @@ async def _population(settings: Settings, origin: Origin, background: Background
 
     loaded = await load(origin)
     holder: Holder = PopulationHolder(loaded.population, await prepare(loaded.bundle), settings.overlay_max)
-    feed = ChangeFeed(origin, holder, settings.feed_poll_ms, {"bundle": lambda: watcher.nudge()})
+    feed = ChangeFeed(origin, holder, settings.feed_poll_ms, {"bundle": lambda: watcher.nudge(), "experiment": registry.nudge})
     watcher = BundleWatcher(origin, holder, feed, prepare, settings.bundle_poll_ms)
     await feed.catch_up()
     background.keep("feed", feed.run)

@@ -1,11 +1,13 @@
 """The parts that answer requests, and what they share with other replicas: built in the order in which they need one another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from service.controllers.writes import Aftermath
+from service.experiments.registry import Registry
 from service.fleet.client import Fleet
 from service.fleet.leases import Leases
 from service.fleet.news import News
@@ -31,6 +33,7 @@ from service.recommend.rank_given import RankGiven
 from service.recommend.ranking import Ranking
 from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
+from service.recommend.shadow import RankingInShadow, Shadow
 from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
 from service.recommend.viewers import Viewers
@@ -56,17 +59,24 @@ class Shared:
     fragments: Fragments
     viewers: Viewers
     news: News
+    registry: Registry
 
     @classmethod
-    def of(cls, settings: Settings, fleet: Fleet, origin: Origin, feed: ChangeFeed) -> "Shared":
+    def of(cls, settings: Settings, fleet: Fleet, origin: Origin, feed: ChangeFeed, registry: Registry) -> "Shared":
         """Connects to nothing. The feed tells of its changes from now on."""
+
+        def told(people: Sequence[int]) -> None:
+            feed.nudge()
+            if not people:
+                registry.nudge()
+
         lives = Lives(settings.pool_ttl_s, settings.pool_stale_s)
         n_bytes = settings.first_level_mb << 20
         truth = Truth(origin.users, origin.interactions, Breaker("database"), settings.database_timeout_ms / 1000)
         fragments = Fragments(int(FRAGMENTS * n_bytes), lambda: news.is_live)
         viewers = Viewers(truth, int(VIEWERS * n_bytes))
         first = FirstLevel(fragments, viewers)
-        news = News(fleet, (first.changed, lambda _: feed.nudge()), first.lost)
+        news = News(fleet, (first.changed, told), first.lost)
         feed.audience = first
         return cls(
             fleet=fleet,
@@ -76,17 +86,19 @@ class Shared:
             fragments=fragments,
             viewers=viewers,
             news=news,
+            registry=registry,
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Answering:
-    """What answers requests; `renewals` are to be kept running."""
+    """What answers requests; `renewals` and `shadow` are to be kept running."""
 
     orchestrator: Orchestrator
     renewals: Renewals
     breakers: Breakers
     performance: Performance
+    shadow: Shadow
     rank_given: RankGiven
     why: Why
 
@@ -102,10 +114,12 @@ class Answering:
         retrieval = Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
         ranking = Ranking(origin.door, breakers, settings.fallback_ranker, settings.ranking_share)
         once = Once(Leases(shared.fleet), pools)
-        computation = Computation(retrieval, ranking, pools, once, settings.retrieval_share, uuid7)
+        shadow = Shadow(settings.shadow_ranker, settings.shadow_share, origin.door, breakers)
+        computation = Computation(retrieval, RankingInShadow(ranking, shadow), pools, once, settings.retrieval_share, uuid7)
         deadline_s = settings.deadline_ms / 1000
         parts = Parts(
             models=models,
+            routing=shared.registry,
             tokens=shared.tokens,
             courses=Courses(
                 viewers=shared.viewers,
@@ -128,6 +142,7 @@ class Answering:
             renewals=parts.renewals,
             breakers=breakers,
             performance=performance,
+            shadow=shadow,
             rank_given=RankGiven(
                 models=models,
                 courses=parts.courses,

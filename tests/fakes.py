@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.domain import Impression, Profile, RecommendationRequest, Relations, ServedFeatures, Status
 from service.errors import DatabaseUnavailable
+from service.experiments.routing import Router
 from service.fleet import keys
 from service.fleet.tokens import Tokens
 from service.fleet.wire import Command
@@ -33,6 +34,7 @@ from service.recommend.rank_given import RankGiven
 from service.recommend.ranking import Ranking
 from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
+from service.recommend.shadow import RankingInShadow, Shadow
 from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
 from service.recommend.viewers import Viewers
@@ -316,6 +318,7 @@ class World:
         self.store: SharedStore = self.redis
         self.leases: LeaseOffice = self.redis
         self.lives = Lives(600, 600)
+        self.router = Router("v1")
         self.replaced: Replaced | None = None
         self.news_live = True
         self.impressions = KeptImpressions()
@@ -325,6 +328,7 @@ class World:
         self.door = ThreadDoor(4)
         self.deadline_s = 2.0
         self.exploration_share = 0.0
+        self.shadow_ranker = ""
         self.limiter = Limiter(8, 8, 1.0)
         self.truth = Truth(self.database, self.database, Breaker("database"), timeout_s=0.5)
         self.orchestrator = self.build()
@@ -334,8 +338,8 @@ class World:
         return Models(self.memory, self.rankers, self.replaced)
 
     def build(self, fragments_bytes: int = 1 << 20) -> Orchestrator:
-        """A replica; `viewers`, `fragments`, `pools`, `slates`, `computation`, `renewals`, `rank_given` and `why` are then its
-        own."""
+        """A replica; `viewers`, `fragments`, `pools`, `slates`, `computation`, `renewals`, `shadow`, `rank_given` and `why` are
+        then its own."""
         breakers = Breakers()
         installed = [InstalledSource(name, source, "fakes", "1") for name, source in self.sources.items()]
         retrieval = Retrieval(installed, self.door, breakers, source_k=200, pool_size=500)
@@ -345,11 +349,14 @@ class World:
         self.first = FirstLevel(self.fragments, self.viewers)
         self.pools = Pools(self.store, self.tokens, self.lives, 1 << 20)
         once = Once(self.leases, self.pools)
-        self.computation = Computation(retrieval, ranking, self.pools, once, retrieval_share=0.6)
+        self.shadow = Shadow(self.shadow_ranker, 1.0, self.door, breakers, pause_s=0.0)
+        in_shadow = RankingInShadow(ranking, self.shadow)
+        self.computation = Computation(retrieval, in_shadow, self.pools, once, retrieval_share=0.6)
         self.slates = Slates(self.viewers, self.fragments, self.lives, 1 << 20)
         self.renewals = Renewals(self.computation, self.impressions, self.deadline_s, self.clock.now)
         parts = Parts(
             models=self,
+            routing=self,
             tokens=self.tokens,
             courses=Courses(
                 viewers=self.viewers,

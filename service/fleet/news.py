@@ -38,7 +38,7 @@ _Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class _News(msgspec.Struct, frozen=True, array_like=True, tag=VERSION):
-    """People whose profile changed, told by the replica `teller`."""
+    """People whose profile changed, told by the replica `teller`; nobody: something else did, which the database tells."""
 
     teller: bytes
     people: list[_Id]
@@ -58,7 +58,8 @@ _encoder = msgspec.msgpack.Encoder()
 class News:
     """Tells the others, and hears from them.
 
-    `listeners` are called with the ids of people whose profile changed, on every replica, and synchronously on the telling one.
+    `listeners` are called with the ids of people whose profile changed, on every replica, and synchronously on the telling one;
+    with none when something else did: experiments.
     `lapsed` is called whenever messages may have been missed, and once after each connection, before news counts as live: drop
     all that rests on news.
     """
@@ -92,6 +93,12 @@ class News:
             message = _News(self._me, list(people[start : start + MESSAGE_IDS]))
             sent = await self._fleet.publish(_encoder.encode(message))
             NEWS_MESSAGES.labels("sent" if sent else "unsent").inc()
+
+    async def tell_of_experiments(self) -> None:
+        """Listeners here and everywhere hear of nobody: to replicas of a version before, a reason to look at the feed."""
+        self._hear(())
+        sent = await self._fleet.publish(_encoder.encode(_News(self._me, [])))
+        NEWS_MESSAGES.labels("sent" if sent else "unsent").inc()
 
     async def run(self) -> None:
         """Listen, and beat, until cancelled."""

@@ -27,7 +27,6 @@ from service.recommend.slates import Shown
 from service.samples import LoopCounter
 from service.telemetry import DEGRADED, RECOMMENDATIONS
 
-
 NO_POOL = UUID(int=0)
 """Stands in impressions for the pool of an empty answer that had none."""
 

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from service.domain import RecommendationRequest, SimilarPeople, Slate
 from service.errors import BadInput, NotFound, Overloaded, Unavailable
-from service.experiments.routing import route
 from service.recommend import answers
 from service.recommend.answers import Answer
 from service.recommend.held import Slates
@@ -18,7 +17,7 @@ from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, explain
 from service.recommend.performance import Performance
 from service.recommend.pool_store import Wanted
 from service.recommend.pools import PoolKey, digest_of
-from service.recommend.ports import ImpressionSink, Models, ModelSource, TokenSource, Trail
+from service.recommend.ports import ImpressionSink, Models, ModelSource, RouterSource, TokenSource, Trail
 from service.recommend.ready import Ready
 from service.recommend.renewals import Renewals
 from service.recommend.similar import Similar
@@ -42,6 +41,7 @@ class Parts:
     """What an orchestrator is built from. Clocks and identifiers are parts too, so that tests decide on them."""
 
     models: ModelSource
+    routing: RouterSource
     tokens: TokenSource
     courses: Courses
     slates: Slates
@@ -82,11 +82,13 @@ class Orchestrator:
         parts, models = self._parts, self._parts.models.current
         if request.exclude_ids or request.explain or not request.use_cache or not request.recorded:
             return None
-        algorithm, arm = route(request, tuple(models.rankers), self._policy.default_ranker)
+        routed = parts.routing.router.route(request, models.rankers)
+        if routed.against is not None:
+            return None
         started_s, bundle = parts.monotonic(), models.population.bundle_version
-        key = self._key(request, models, algorithm, bundle, _held_digest)
+        key = self._key(request, models, routed.algorithm, bundle, _held_digest)
         held = parts.slates.find(key, request.limit)
-        if held is None or held.finished.experiment != arm:
+        if held is None or held.finished.experiment != routed.arm:
             return None
         with stage("pool"):
             deadline = Deadline(self._policy.deadline_s, parts.monotonic)
@@ -97,7 +99,7 @@ class Orchestrator:
         slate_id, generation_ms = parts.new_id(), (parts.monotonic() - started_s) * 1000
         ready = held.finished.answer(request, generation_ms, slate_id)
         parts.performance.observe(answers.observation_of_ready(held.finished, ready, current_timings()))
-        parts.impressions.offer(held.finished.impression(request, slate_id, now), None)
+        parts.impressions.offer(held.finished.impression(request, slate_id, now, ready.generation_time_ms), None)
         answers.count_ready(ready)
         return ready
 
@@ -112,39 +114,39 @@ class Orchestrator:
 
     async def _admitted(self, request: RecommendationRequest) -> Slate:
         parts, started_s, error = self._parts, self._parts.monotonic(), False
-        trail, timings = Trail(), current_timings()
+        trail, timings, turn = Trail(), current_timings(), None
         async with parts.limiter:
             IN_FLIGHT.inc()
             try:
-                answer = await self._answer(request, trail)
+                turn = self.turn(request, trail)
+                answer = await self._answer(turn)
             except (BadInput, NotFound):
                 raise
             except Exception as exc:  # noqa: BLE001 - the door of a request
                 unexpected("request", exc)
                 trail.bend("request", "exception", None)
-                answer, error = Answer.nothing(self._policy.default_ranker, NOTHING_WORKS), True
+                arm = None if turn is None else turn.arm
+                answer, error = Answer.nothing(self._policy.default_ranker, NOTHING_WORKS, arm), True
             finally:
                 IN_FLIGHT.dec()
         generation_ms = (parts.monotonic() - started_s) * 1000
         slate = answers.slate_of(answer, request, trail, generation_ms, parts.new_id())
         parts.performance.observe(answers.observation(answer, slate, error, timings))
-        if answer.pool is not None and answer.shown and request.recorded:
-            seen = answers.impression(answer, slate, answer.pool, request.viewer_id, parts.now())
-            parts.impressions.offer(seen, answer.features)
+        if request.recorded and answer.counts:
+            parts.impressions.offer(answers.impression(answer, slate, request.viewer_id, parts.now()), answer.features)
         answers.count(slate)
         return slate
 
-    async def _answer(self, request: RecommendationRequest, trail: Trail) -> Answer:
-        """The story. Step 1, the question's form, is the controller's; step 10, its traces, is the caller's."""
-        parts, courses = self._parts, self._courses
-        turn = self.turn(request, trail)  # 2
+    async def _answer(self, turn: Turn) -> Answer:
+        """The story. Step 1, the question's form, is the controller's; 2, who ranks, and 10, its traces, are the caller's."""
+        parts, courses, request, trail = self._parts, self._courses, turn.request, turn.trail
 
         with stage("pool"):
             look = await courses.pools.look(turn.wanted, turn.deadline, turn.now_s)  # 3
         version = None if look.tokens is None else look.tokens.version
         viewer = await courses.viewers.state(request.viewer_id, version, turn.memory, turn.deadline, trail)
         if viewer is None:
-            return Answer.nothing(turn.algorithm, NOBODY_KNOWN)
+            return Answer.nothing(turn.algorithm, NOBODY_KNOWN, turn.arm)
         _check_place(viewer, request)
 
         course = None
@@ -192,7 +194,8 @@ class Orchestrator:
         """Who ranks, out of which pool, until when. After a new bundle, pools of the one before serve stale for a while: else
         every request of the fleet would miss at once."""
         parts, models = self._parts, self._parts.models.current
-        algorithm, arm = route(request, tuple(models.rankers), self._policy.default_ranker)
+        routed = parts.routing.router.route(request, models.rankers)
+        algorithm = routed.algorithm
         bundle, replaced = models.population.bundle_version, models.replaced
         is_new = replaced is not None and parts.monotonic() - replaced.at_s < 2 * self._courses.pools.lives.soft_s
         wanted = Wanted(
@@ -205,7 +208,7 @@ class Orchestrator:
             models=models,
             request=request,
             algorithm=algorithm,
-            arm=arm,
+            arm=routed.arm,
             wanted=wanted,
             deadline=Deadline(self._policy.deadline_s, parts.monotonic),
             trail=trail,

@@ -17,6 +17,7 @@ from service.domain import (
     Relations,
     ServedFeatures,
 )
+from service.experiments.routing import Router
 from service.fleet.tokens import Tokens
 from service.fleet.wire import Command
 from service.plugins import LoadedRanker
@@ -160,6 +161,13 @@ class ModelSource(Protocol):
 
     @property
     def current(self) -> Models: ...
+
+
+class RouterSource(Protocol):
+    """Who ranks for whom, as experiments stand now."""
+
+    @property
+    def router(self) -> Router: ...
 
 
 class NamedSource(Protocol):

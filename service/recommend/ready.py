@@ -40,7 +40,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         body = self.json.body(rounded, slate_id, request.request_id)
         return Ready(body, len(self.people.candidate_ids), self.algorithm_version, rounded)
 
-    def impression(self, request: RecommendationRequest, slate_id: UUID, served_at: datetime) -> Impression:
+    def impression(self, request: RecommendationRequest, slate_id: UUID, served_at: datetime, generation_ms: float) -> Impression:
         """The row that remembers one reply."""
         return Impression(
             slate_id=slate_id,
@@ -54,6 +54,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             people=self.people,
             cached=True,
             degraded=False,
+            generation_ms=generation_ms,
         )
 
 

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from service.domain import ExperimentArm, Filters, RecommendationRequest, Relations, Status
+from service.domain_experiments import Arm, Experiment
 from service.errors import UnknownAlgorithm
-from service.experiments.routing import route
+from service.experiments.routing import Router
 from service.recommend import orchestrator
 from service.telemetry import REGISTRY
 from tests.fakes import NOW, FakeSource, World, person
@@ -169,11 +170,31 @@ async def test_a_ranker_that_is_not_there_is_refused_as_the_long_way_does() -> N
         await world.orchestrator.ready(ask(algorithm_version="v9"))
 
 
-async def test_a_slate_of_another_arm_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+def trial(version: str, **changes: Any) -> Experiment:
+    """Everybody is in it, in one or the other arm of one and the same ranker."""
+    arms = tuple(Arm(name=name, algorithm_version=version) for name in ("control", "treatment"))
+    given: dict[str, Any] = {"name": "trial", "salt": "trial", "traffic": 1.0, "arms": arms, "created_at": NOW, "started_at": NOW}
+    return Experiment(**given | {"status": "running", "buckets": ((0, 10_000),)} | changes)
+
+
+async def test_a_slate_of_another_arm_is_not_ready_and_the_arms_own_is() -> None:
     world = crowd()
     await warm(world, ask())
-    arm = ExperimentArm("ranker-2026", "treatment")
-    monkeypatch.setattr(orchestrator, "route", lambda *given: (route(*given)[0], arm))
+    world.router = Router("v1", [trial("v1")])
+    assert await world.orchestrator.ready(ask()) is None
+    await warm(world, ask())
+    ready = await world.orchestrator.ready(ask())
+    assert ready is not None
+    assert msgspec.json.decode(ready.body)["experiment"] == {"name": "trial", "arm": "treatment"}
+    assert world.impressions.slates[-1].experiment == ExperimentArm("trial", "treatment")
+    world.router = Router("v1")
+    assert await world.orchestrator.ready(ask()) is None
+
+
+async def test_a_slate_that_is_to_be_interleaved_is_not_ready() -> None:
+    world = crowd()
+    await warm(world, ask())
+    world.router = Router("v1", [trial("v1", design="interleaving")])
     assert await world.orchestrator.ready(ask()) is None
 
 

@@ -1,0 +1,94 @@
+"""The experiments that run, as this replica knows them: read at its start, whenever told of a change, and twice a second."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from service.domain_experiments import ClusterMap, Experiment
+from service.errors import AmityError
+from service.experiments.routing import Router
+from service.repositories.clusters import PackedClusters, unpack
+from service.resilience import Deadline
+from service.threads import ThreadDoor
+
+POLL_S = 0.5
+"""News and the feed tell within milliseconds. But news may be lost, and the feed waits for every transaction that began before
+the change: an import of minutes must not keep an experiment from stopping. A read takes .1 ms."""
+
+_UNPACK_S = 10.0
+
+_log = structlog.get_logger("amity.experiments")
+
+
+class ExperimentStore(Protocol):
+    """Raises DatabaseUnavailable."""
+
+    async def running(self) -> Sequence[Experiment]: ...
+
+    async def packed_clusters(self, name: str, /) -> PackedClusters | None: ...
+
+
+class Registry:
+    """Keeps `router` as experiments are. While the database is away, they are as last known."""
+
+    def __init__(self, store: ExperimentStore, door: ThreadDoor, default_ranker: str) -> None:
+        self._store = store
+        self._door = door
+        self._default = default_ranker
+        self._running: Sequence[Experiment] = ()
+        self._maps: dict[tuple[str, datetime | None], ClusterMap] = {}
+        self._loading = asyncio.Lock()
+        self._nudged = asyncio.Event()
+        self.router = Router(default_ranker)
+
+    @property
+    def running(self) -> Sequence[Experiment]:
+        """In the order in which they started, then by name."""
+        return self._running
+
+    def nudge(self) -> None:
+        """Look at once: somebody has told of a change."""
+        self._nudged.set()
+
+    async def load(self) -> None:
+        """Route as the database says from now on. DatabaseUnavailable, StageBusy and StageTimeout leave all as it was."""
+        async with self._loading:  # lest of two reads the older one be the last to be heeded
+            running = await self._store.running()
+            if running == self._running:
+                return
+            maps = {(each.name, each.started_at): await self._map(each) for each in running if each.unit == "cluster"}
+            self._maps = {key: found for key, found in maps.items() if found is not None}
+            self._running = running
+            self.router = Router(self._default, running, {name: found for (name, _), found in self._maps.items()})
+        _log.info("experiments changed", running=[each.name for each in running])
+
+    async def run(self) -> None:
+        """Keep up until cancelled."""
+        is_known = True
+        while True:
+            with suppress(TimeoutError):  # nobody nudged: time for the next look
+                async with asyncio.timeout(POLL_S):
+                    await self._nudged.wait()
+            self._nudged.clear()
+            try:
+                await self.load()
+                is_known = True
+            except AmityError as exc:
+                if is_known:
+                    _log.warning("experiments cannot be read; going on as last known", reason=exc.message)
+                is_known = False
+
+    async def _map(self, experiment: Experiment) -> ClusterMap | None:
+        """Who is in which cluster, which is fixed from the start on."""
+        known = self._maps.get((experiment.name, experiment.started_at))
+        if known is not None:
+            return known
+        packed = await self._store.packed_clusters(experiment.name)
+        if packed is None:
+            _log.error("experiment without its map of clusters", experiment=experiment.name)
+            return None
+        return await self._door.call("clusters", unpack, packed, deadline=Deadline(_UNPACK_S))
