@@ -118,7 +118,8 @@ def registered(group: str) -> Iterable[EntryPoint]:
 def load_rankers(
     settings: Settings, known_features: Collection[str], entry_points: EntryPoints = registered
 ) -> Installed[InstalledRanker]:
-    """Rankers to serve with. The default and the fallback are always among them; PluginBroken when they cannot be."""
+    """Rankers to serve with. The default and the fallback are always among them; PluginBroken when they cannot be. The one in the
+    shadow is too, if it can be: nobody is served by it."""
     needed = {
         settings.default_ranker: variable("default_ranker"),
         settings.fallback_ranker: variable("fallback_ranker"),
@@ -130,7 +131,8 @@ def load_rankers(
             raise PluginBroken("needs a bundle, and the fallback has to work without one")
         return InstalledRanker(name, made, *origin)
 
-    return _load(RANKERS, _listed(settings.rankers), needed, build, entry_points)
+    besides = (settings.shadow_ranker,) if settings.shadow_ranker else ()
+    return _load(RANKERS, _listed(settings.rankers), needed, build, entry_points, besides)
 
 
 def load_sources(settings: Settings, entry_points: EntryPoints = registered) -> Installed[InstalledSource]:
@@ -154,15 +156,17 @@ def _load(
     needed: dict[str, str],
     build: Callable[[str, Any, tuple[str, str]], T],
     entry_points: EntryPoints,
+    besides: tuple[str, ...] = (),
 ) -> Installed[T]:
+    """`listed`: to be loaded, and no others unless `needed` or `besides`, of which the latter may be missing."""
     found: dict[str, list[EntryPoint]] = defaultdict(list)
     for point in entry_points(group):
         found[point.name].append(point)
     by_setting = dict.fromkeys(listed, variable(group.removeprefix("amity."))) | needed
     by_name: dict[str, T] = {}
     problems: list[Problem] = []
-    for name in sorted({*found, *by_setting}):
-        if listed and name not in by_setting:
+    for name in sorted({*found, *by_setting, *besides}):
+        if listed and name not in by_setting and name not in besides:
             continue
         try:
             by_name[name] = _build(name, found[name], build)

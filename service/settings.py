@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rankers: Annotated[str, Meta(description="Rankers to load, comma-separated; empty: all installed")] = ""
     default_ranker: Annotated[str, Meta(description="Ranker of the requests that name none")] = "v1"
     fallback_ranker: Annotated[str, Meta(description="Ranker that steps in for one that fails")] = "heuristic"
+    shadow_ranker: Annotated[str, Meta(description="Ranker that scores pools beside the serving one, unseen; empty: none")] = ""
+    shadow_share: Annotated[float, Meta(ge=0, le=1, description="Share of new pools that the shadow ranker scores too")] = 0.1
     exploration_share: Annotated[float, Meta(ge=0, le=0.5, description="Share of a slate's positions that explore")] = 0.1
     feed_poll_ms: Annotated[int, Meta(ge=10, description="Pause between two looks at the change feed, ms")] = 250
     overlay_max: Annotated[int, Meta(ge=1, description="People new or changed since the bundle; more: train anew")] = 50_000

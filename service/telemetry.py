@@ -85,6 +85,31 @@ FEATURES_DROPPED = Counter(
 IMPRESSIONS_WRITTEN = Counter("amity_impressions_written_total", "Slates written.", registry=REGISTRY)
 REFUSED = Counter("amity_refused_total", "Requests refused for want of capacity.", ["reason"], registry=REGISTRY)
 IN_FLIGHT = Gauge("amity_recommendations_in_flight", "Recommendation requests at work.", registry=REGISTRY)
+SHADOW_CORRELATION = GatheredHistogram(
+    "amity_shadow_rank_correlation",
+    "Spearman's rank correlation of a pool's scores by the ranker in the shadow with those it was served by.",
+    ["ranker", "against"],
+    buckets=(-0.5, 0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0),
+    registry=REGISTRY,
+)
+SHADOW_DRIFT = GatheredHistogram(
+    "amity_shadow_score_drift",
+    "Mean score of a pool by the ranker in the shadow less that by the one it was served by.",
+    ["ranker", "against"],
+    buckets=(-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    registry=REGISTRY,
+)
+SHADOW_SECONDS = GatheredHistogram(
+    "amity_shadow_seconds",
+    "Time in which the ranker in the shadow scored a pool.",
+    ["ranker"],
+    buckets=LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+SHADOW_FAILURES = Counter(
+    "amity_shadow_failures_total", "Pools that the ranker in the shadow did not score.", ["ranker", "reason"], registry=REGISTRY
+)
+"""The reasons of `degraded` for a ranker, and `no_room`: as many were waiting as may."""
 THREADS_ABANDONED = Counter(
     "amity_threads_abandoned_total",
     "Calls that outlived their deadline and still hold a thread.",

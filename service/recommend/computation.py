@@ -15,7 +15,7 @@ from service.recommend.once import Lease, Once
 from service.recommend.pool_store import Pools
 from service.recommend.pools import Pool, PoolKey, ViewerMarks
 from service.recommend.ports import Asking, Models, Trail
-from service.recommend.ranking import Ranked, Ranking, RankingTask
+from service.recommend.ranking import Ranked, RankingTask, Ranks
 from service.recommend.retrieval import Candidates, Retrieval
 from service.recommend.selection import order
 from service.recommend.served import served
@@ -60,7 +60,7 @@ class Computation:
     def __init__(
         self,
         retrieval: Retrieval,
-        ranking: Ranking,
+        ranking: Ranks,
         pools: Pools,
         once: Once,
         retrieval_share: float,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from amity_rankers.contract import Floats, Ids, RankingBatch
@@ -39,6 +40,10 @@ class RankingTask:
     people: EligiblePeople
     rankers: Mapping[str, LoadedRanker]
     algorithm: str
+
+
+class Ranks(Protocol):
+    async def rank(self, task: RankingTask, deadline: Deadline, trail: Trail) -> Ranked: ...
 
 
 class Ranking:

@@ -341,3 +341,15 @@ def test_entry_points_of_both_distributions_are_registered() -> None:
     assert {point.name for point in metadata.entry_points(group=plugins.RANKERS)} >= {"heuristic", "v1"}
     names = {point.name for point in plugins.registered(plugins.SOURCES)}
     assert names >= {"mutual_taste", "similar_people", "admirers", "newcomers", "explore"}
+
+
+@pytest.mark.parametrize("rankers", ["", "v1"])
+def test_the_ranker_in_the_shadow_is_loaded_besides_those_that_are_listed(rankers: str) -> None:
+    settings = Settings(rankers=rankers, shadow_ranker="mine")
+    assert "mine" in load_rankers(settings, KNOWN, having(Point("mine", Plain), Point("other", Plain))).by_name
+
+
+@pytest.mark.parametrize("points", [(), (Point("mine", explode),)])
+def test_a_ranker_in_the_shadow_that_is_not_there_is_reported_and_stops_nothing(points: tuple[Point, ...]) -> None:
+    (problem,) = load_rankers(Settings(shadow_ranker="mine"), KNOWN, having(*points)).problems
+    assert problem.name == "mine"
