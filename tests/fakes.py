@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.domain import Impression, Profile, RecommendationRequest, Relations, ServedFeatures, Status
 from service.errors import DatabaseUnavailable
+from service.experiments.routing import Router
 from service.fleet import keys
 from service.fleet.tokens import Tokens
 from service.fleet.wire import Command
@@ -317,6 +318,7 @@ class World:
         self.store: SharedStore = self.redis
         self.leases: LeaseOffice = self.redis
         self.lives = Lives(600, 600)
+        self.router = Router("v1")
         self.replaced: Replaced | None = None
         self.news_live = True
         self.impressions = KeptImpressions()
@@ -354,6 +356,7 @@ class World:
         self.renewals = Renewals(self.computation, self.impressions, self.deadline_s, self.clock.now)
         parts = Parts(
             models=self,
+            routing=self,
             tokens=self.tokens,
             courses=Courses(
                 viewers=self.viewers,
