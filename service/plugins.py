@@ -126,7 +126,7 @@ def load_rankers(
     }
 
     def build(name: str, made: Any, origin: tuple[str, str]) -> InstalledRanker:
-        _check_factory(made, known_features)
+        check_factory(made, known_features)
         if name == settings.fallback_ranker and made.needs_bundle:
             raise PluginBroken("needs a bundle, and the fallback has to work without one")
         return InstalledRanker(name, made, *origin)
@@ -139,7 +139,7 @@ def load_sources(settings: Settings, entry_points: EntryPoints = registered) -> 
     """Candidate sources to retrieve with."""
 
     def build(name: str, made: Any, origin: tuple[str, str]) -> InstalledSource:
-        _check_common(made, ("find",))
+        check_common(made, ("find",))
         return InstalledSource(name, made, *origin)
 
     return _load(SOURCES, _listed(settings.sources), {}, build, entry_points)
@@ -169,27 +169,28 @@ def _load(
         if listed and name not in by_setting and name not in besides:
             continue
         try:
-            by_name[name] = _build(name, found[name], build)
+            by_name[name] = build_plugin(name, found[name], build)
         except PluginBroken as exc:
             if name in by_setting:
                 others = ", ".join(sorted(other for other in found if found[other])) or "none"
                 raise PluginBroken(f"{by_setting[name]} names {name!r}: {exc} (registered: {others})") from exc
-            problems.append(Problem(group, name, tuple(" ".join(_origin(point)) for point in found[name]), str(exc)))
+            problems.append(Problem(group, name, tuple(" ".join(origin_of(point)) for point in found[name]), str(exc)))
     return Installed(by_name, tuple(problems))
 
 
-def _build(name: str, points: list[EntryPoint], build: Callable[[str, Any, tuple[str, str]], T]) -> T:
+def build_plugin(name: str, points: list[EntryPoint], build: Callable[[str, Any, tuple[str, str]], T]) -> T:
+    """The plug-in of this name, of the entry points of this name. Raises PluginBroken."""
     if not points:
         raise PluginBroken("no installed distribution registers it")
     if not _NAME.fullmatch(name):
         raise PluginBroken("a name has up to 64 letters, digits, dots, dashes and underscores")
     if len(points) > 1:
-        raise PluginBroken(f"registered by {' and by '.join(sorted(' '.join(_origin(point)) for point in points))}")
+        raise PluginBroken(f"registered by {' and by '.join(sorted(' '.join(origin_of(point)) for point in points))}")
     with foreign(f"{points[0].value} cannot be loaded"):
-        return build(name, points[0].load()(), _origin(points[0]))
+        return build(name, points[0].load()(), origin_of(points[0]))
 
 
-def _origin(point: EntryPoint) -> tuple[str, str]:
+def origin_of(point: EntryPoint) -> tuple[str, str]:
     """Name and version of the distribution that brings a plug-in."""
     return ("unknown", "unknown") if point.dist is None else (str(point.dist.name), str(point.dist.version))
 
@@ -212,7 +213,8 @@ def foreign(what: str) -> Iterator[None]:
         raise PluginBroken(f"{what}: {type(exc).__name__}: {exc}") from exc
 
 
-def _check_common(plugin: Any, methods: tuple[str, ...]) -> None:
+def check_common(plugin: Any, methods: tuple[str, ...]) -> None:
+    """What every plug-in has. Raises PluginBroken."""
     contract = getattr(plugin, "contract_version", None)
     if contract != CONTRACT_VERSION:
         raise PluginBroken(f"is written for contract {contract}, and this release has contract {CONTRACT_VERSION}")
@@ -224,8 +226,9 @@ def _check_common(plugin: Any, methods: tuple[str, ...]) -> None:
             raise PluginBroken(f"has no method {method!r}")
 
 
-def _check_factory(factory: Any, known_features: Collection[str]) -> None:
-    _check_common(factory, ("train", "dump", "load"))
+def check_factory(factory: Any, known_features: Collection[str]) -> None:
+    """What the factory of a ranker has. Raises PluginBroken."""
+    check_common(factory, ("train", "dump", "load"))
     for flag in ("needs_bundle", "light"):
         if not isinstance(getattr(factory, flag, None), bool):
             raise PluginBroken(f"its {flag!r} is not True or False")

@@ -8,7 +8,8 @@ import typer
 
 from service.cli import bundles as bundle_commands
 from service.cli import data, doctor, run
-from service.cli.output import answer, table
+from service.cli import rankers as ranker_commands
+from service.cli.output import answer
 from service.cli.servers import with_servers
 from service.repositories import migrate as migrations
 from service.settings import load
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 bundles = typer.Typer(help="Trained bundles: list, promote, roll back.", no_args_is_help=True, rich_markup_mode=None)
-rankers = typer.Typer(help="Installed rankers.", no_args_is_help=True, rich_markup_mode=None)
+rankers = typer.Typer(help="Rankers: list, check, start a new one.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bundles, name="bundles")
 app.add_typer(rankers, name="rankers")
 
@@ -120,13 +121,29 @@ def bundles_rollback(as_json: Json = False) -> None:
 
 @rankers.command("list")
 def rankers_list(as_json: Json = False) -> None:
-    """Installed rankers, and why one cannot be used."""
-    rows = doctor.ranker_rows(load())
-    if as_json:
-        answer(rows, True, [])
-    else:
-        columns = ["name", "version", "distribution", "needs a bundle", "problem"]
-        table("Rankers", columns, [[str(row[column]) for column in doctor.RANKER_FIELDS] for row in rows])
+    """Installed rankers, whether the live bundle has them, and why one cannot be used."""
+    ranker_commands.show(load(), as_json)
+
+
+@rankers.command("check")
+def rankers_check(
+    name: str,
+    law_s: Annotated[float, typer.Option(min=1, help="Seconds that one law may take.")] = 120,
+    as_json: Json = False,
+) -> None:
+    """Hold an installed ranker, or source, to its contract; exit code 1 when it breaks a law."""
+    if not ranker_commands.check(name, law_s, as_json):
+        raise typer.Exit(1)
+
+
+@rankers.command("new")
+def rankers_new(
+    name: str,
+    folder: Annotated[Path, typer.Option(help="Folder to make the package's own folder in.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write a package with a ranker that learns, its tests and a README; nothing is overwritten."""
+    ranker_commands.new(name, folder, as_json)
 
 
 @app.command(name="doctor")

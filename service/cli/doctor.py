@@ -1,4 +1,4 @@
-"""`amity doctor` and `amity rankers list`: what is there, what is wrong, and what to do about it."""
+"""`amity doctor`: what is there, what is wrong, and what to do about it."""
 
 import asyncio
 import ctypes
@@ -22,8 +22,6 @@ from service.repositories.database import Database
 from service.repositories.users import Users
 from service.resilience import Breaker, Deadline
 from service.settings import Settings
-
-RANKER_FIELDS = ("name", "version", "distribution", "needs_bundle", "problem")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -49,26 +47,6 @@ def examine(settings: Settings, as_json: bool) -> bool:
     if bad and not as_json:
         say(f"{len(bad)} of {len(findings)} checks failed")
     return not bad
-
-
-def ranker_rows(settings: Settings) -> list[dict[str, Any]]:
-    """Installed rankers, the unusable ones with their problem."""
-    installed = load_rankers(settings, FEATURES)
-    rows = [
-        dict(
-            zip(
-                RANKER_FIELDS,
-                (name, ranker.factory.version, ranker.distribution, ranker.factory.needs_bundle, ""),
-                strict=True,
-            )
-        )
-        for name, ranker in installed.by_name.items()
-    ]
-    rows += [
-        dict(zip(RANKER_FIELDS, (problem.name, "", ", ".join(problem.distributions), "", problem.reason), strict=True))
-        for problem in installed.problems
-    ]
-    return rows
 
 
 def _libgomp() -> Finding:
