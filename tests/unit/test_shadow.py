@@ -50,8 +50,8 @@ async def shade(name: str, ranker: FakeRanker | None, share: float = 1.0, times:
 async def test_a_pool_is_scored_and_compared(name: str) -> None:
     ranker = FakeRanker(lambda batch: np.linspace(0.9, 0.3, len(batch.candidate_ids), dtype=np.float32))
     await shade(name, ranker)
-    assert metric("rank_correlation_sum", name, against="v1") == pytest.approx(-1.0)
-    assert metric("score_drift_sum", name, against="v1") == pytest.approx(0.35, abs=1e-6)
+    assert [metric("rank_correlation_bucket", name, against="v1", le=le) for le in ("-0.5", "1.0")] == [1, 1]
+    assert [metric("score_drift_bucket", name, against="v1", le=le) for le in ("0.2", "0.5")] == [0, 1]  # .6 less .25
     assert (metric("seconds_count", name), ranker.asked) == (1, 1)
 
 
