@@ -34,8 +34,8 @@ SILENT = frozenset(
 _FEW_LIKES = 5
 """Likes by fewer, or of fewer, are acts of people whom one might guess."""
 _MANY_LIKES = 20
-_ALIKE = 0.5
-"""Cosine of two profiles from which on they have much in common."""
+_ALIKE = 0.65
+"""Cosine of two profiles from which on they have much in common: of eligible pairs of the demo population, one in ten."""
 _SAME_AGE_YEARS = 3
 _NEAR_KM = 100
 _NAMED_INTERESTS = 2
