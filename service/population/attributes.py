@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.population.bits import Mask, Words, mark, n_words, pack, rows_of
+from service.population.bits import Mask, Words, by_word, mark, n_words, pack, rows_of
 
 Numbers = NDArray[np.floating[Any]]
 
@@ -18,6 +18,11 @@ MAX_EXACT_LEVELS = 128
 
 _SPARSE = 64
 """A value that fewer than one row in 64 has is kept as a list of rows, which is at most half as large as its bitmap."""
+
+_PATCH_ROWS = 3
+"""Where a listed value has so many rows or more in each word of the bitmap that it touches, the words are kept, 12 bytes each,
+and not the rows, 4 each. Rows are in the order of places, and so are cities: 230 of 300 are joined in 0.3 ms at 10,000,000 rows,
+where row by row takes 18."""
 
 _CHUNK_ROWS = 1 << 16
 """Rows compared with all bounds at a time: 256 KB of float32 stay in the second-level cache meanwhile."""
@@ -49,6 +54,7 @@ class Categories:
             else:
                 rows = np.repeat(rows, np.diff(starts[first : last + 1]))
                 self._take_in(codes[starts[first] : starts[last]], rows, filled)
+        self._patches = self._patched() if starts is None else {}
         self._without = pack(codes < 0) if starts is None and (codes < 0).any() else None
 
     @property
@@ -60,12 +66,15 @@ class Categories:
         """Rows that have one of `codes`. Not to be written to: it may be one of those kept."""
         wanted = {int(code) for code in codes if 0 <= code < self.n_codes}
         bitmaps = [self._bitmaps[code] for code in wanted if code in self._bitmaps]
-        lists = [self._rows[self._starts[code] : self._starts[code + 1]] for code in wanted if code not in self._bitmaps]
-        if len(bitmaps) == 1 and not lists:
+        patches = [self._patches[code] for code in wanted if code in self._patches]
+        lists = [self._list(code) for code in wanted if code not in self._bitmaps and code not in self._patches]
+        if len(bitmaps) == 1 and not (lists or patches):
             return bitmaps[0]
         found = self._listed(lists)
         for bitmap in bitmaps:
             found |= bitmap
+        for at, words in patches:
+            found[at] |= words
         return found
 
     def keep_accepted(self, words: Words, accepted: Mask) -> None:
@@ -83,6 +92,25 @@ class Categories:
             return
         found = self.any_of(wanted.tolist())
         words &= found if self._without is None else found | self._without
+
+    def _list(self, code: int) -> NDArray[np.int32]:
+        return self._rows[self._starts[code] : self._starts[code + 1]]
+
+    def _patched(self) -> dict[int, tuple[NDArray[np.int32], Words]]:
+        """By code, where rows lie close together: the words that they touch, ascending, and what they set there. Their lists
+        go."""
+        patches: dict[int, tuple[NDArray[np.int32], Words]] = {}
+        for code in np.flatnonzero(np.diff(self._starts) >= _PATCH_ROWS).tolist():
+            rows = self._list(code)
+            if _PATCH_ROWS * (1 + np.count_nonzero(np.diff(rows >> 6))) <= len(rows):
+                at, words = by_word(rows)
+                patches[code] = (at.astype(np.int32), words)
+        n_rows = np.diff(self._starts)
+        is_left = np.ones(len(n_rows), np.bool_)
+        is_left[list(patches)] = False
+        self._rows = self._rows[np.repeat(is_left, n_rows)]
+        self._starts = np.concatenate(([0], np.cumsum(np.where(is_left, n_rows, 0))))
+        return patches
 
     def _listed(self, lists: Sequence[NDArray[np.int32]]) -> Words:
         """Rows in any of the lists. Beyond one row in 64, marking bytes and packing them is faster than joining bits of words."""

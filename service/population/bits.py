@@ -61,13 +61,13 @@ def test(words: Words, rows: ArrayLike) -> Mask:
 
 def mark(words: Words, rows: ArrayLike) -> None:
     """Put rows into the set, in place; in any order, and repeated ones too."""
-    at, bits = _by_word(np.asarray(rows))
+    at, bits = by_word(np.asarray(rows))
     words[at] |= bits
 
 
 def clear(words: Words, rows: ArrayLike) -> None:
     """Take rows out of the set, in place; in any order, and repeated ones too."""
-    at, bits = _by_word(np.asarray(rows))
+    at, bits = by_word(np.asarray(rows))
     words[at] &= ~bits
 
 
@@ -88,13 +88,7 @@ def nth(words: Words, ranks: ArrayLike) -> Rows:
     return np.asarray(at * WORD_ROWS + place, np.int64)
 
 
-def _split(rows: NDArray[np.integer]) -> tuple[Rows, Words]:
-    """The word of each row, and in it its bit."""
-    at = rows.astype(np.int64, copy=False)
-    return at >> 6, _ONE << (at.astype(np.uint64) & _IN_WORD)
-
-
-def _by_word(rows: NDArray[np.integer]) -> tuple[Rows, Words]:
+def by_word(rows: NDArray[np.integer]) -> tuple[Rows, Words]:
     """The words that rows fall in, each once, and in each all of their bits."""
     if not len(rows):
         return np.empty(0, np.int64), np.empty(0, np.uint64)
@@ -103,3 +97,9 @@ def _by_word(rows: NDArray[np.integer]) -> tuple[Rows, Words]:
     at, bits = _split(rows)
     first = np.flatnonzero(np.concatenate(([True], at[1:] != at[:-1])))
     return at[first], np.bitwise_or.reduceat(bits, first)
+
+
+def _split(rows: NDArray[np.integer]) -> tuple[Rows, Words]:
+    """The word of each row, and in it its bit."""
+    at = rows.astype(np.int64, copy=False)
+    return at >> 6, _ONE << (at.astype(np.uint64) & _IN_WORD)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.population.bits import Words, count, mark, n_words, pack, rows_of, test
 from service.population.index import Index, Named, Probe
 from service.population.planes import Floats, Rows, Vectors
-from service.population.planner import Calibration, Step
+from service.population.planner import Calibration, Step, most_lists
 
 TARGET_RECALL = 0.98
 """A little above the promised .97, for what differs between these queries and tomorrow's."""
@@ -154,7 +154,9 @@ def _climb(space: _Measured, share: float, cases: Sequence[_Case], target: float
     reaching: list[Step] = []
     n_fair = 0
     for miss in _MISSES:
-        recalls, n_lists = _recalls(space, cases, (share, miss, masked))
+        recalls, n_lists = _recalls(space, cases, Step(share, miss, _DEPTHS[-1], masked, 0.0, 0.0, 0.0, space.index.n_lists))
+        if max(float(recall.mean()) for recall in recalls.values()) >= target:  # then as searches go, bounded
+            recalls, _ = _recalls(space, cases, Step(share, miss, _DEPTHS[-1], masked, 0.0, 0.0, 0.0, n_lists))
         rungs = [Step(share, miss, depth, masked, *_judged(recall, cases), 0.0, n_lists) for depth, recall in recalls.items()]
         enough = [rung for rung in rungs if rung.recall >= target]
         fair = [rung for rung in enough if rung.low_recall >= target - _LOW_MARGIN]
@@ -165,14 +167,14 @@ def _climb(space: _Measured, share: float, cases: Sequence[_Case], target: float
     return reaching
 
 
-def _recalls(space: _Measured, cases: Sequence[_Case], rung: tuple[float, float, bool]) -> tuple[dict[int, Floats], float]:
+def _recalls(space: _Measured, cases: Sequence[_Case], rung: Step) -> tuple[dict[int, Floats], float]:
     """By depth the recall of every case: the part of the true best among those named, who are scored exactly. And how many
     lists it took."""
-    share, miss, masked = rung
+    share, masked = rung.share, rung.masked
     recalls = {depth: np.ones(len(cases), np.float32) for depth in _DEPTHS}
     n_lists = 0
     for number, case in enumerate(cases):
-        named = _named(space, case, Step(share, miss, _DEPTHS[-1], masked, 0.0, 0.0, 0.0, 0.0))
+        named = _named(space, case, rung)
         n_lists += named.n_lists
         hits = np.cumsum(np.isin(named.rows, case.rows))
         for depth in _DEPTHS:
@@ -187,7 +189,8 @@ def _named(space: _Measured, case: _Case, step: Step) -> Named:
     depth = step.depth if step.masked else ceil(step.depth / step.share)
     words = case.words if step.masked else None
     rank = CALIBRATED_K if step.masked else ceil(CALIBRATED_K / share)
-    return space.index.search(space.queries[case.query], Probe(depth, rank, CALIBRATED_K / share, step.miss), words)
+    probe = Probe(depth, rank, CALIBRATED_K / share, step.miss, most_lists(step.n_lists))
+    return space.index.search(space.queries[case.query], probe, words)
 
 
 def _judged(recalls: Floats, cases: Sequence[_Case]) -> tuple[float, float]:

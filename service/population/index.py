@@ -64,12 +64,13 @@ _threads = threading.local()
 class Probe(NamedTuple):
     """What is asked of the index: `depth` rows, among them the best `rank` of those who pass. `wanted`: how many those are
     counted among all rows, whether they pass or not; `miss`: the part of the expected best that may lie in lists left out, 0:
-    all lists are searched."""
+    all lists are searched. `most_lists`: at most so many in the first turn, None: as many as it takes."""
 
     depth: int
     rank: int
     wanted: float
     miss: float
+    most_lists: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +110,12 @@ class Index:
         """The `depth` best for `query` (float32 (d,)) of those in `words`, None: of all; from the lists that are worth it.
 
         A mask may leave out just those whom the viewer likes best. Then the best found are worse than expected, and where
-        their scores lie other lists are worth it too: these are searched in turn."""
+        their scores lie other lists are worth it too: these are searched in turn, as many as it takes.
+
+        `most_lists` bounds the first turn, for viewers whose best are scattered: what is expected of the last of four times as
+        many lists as usually hardly ever comes. Later turns then miss no more than the bound left out. At 10,000,000 x 128, half
+        as many more than usually against all of them, the worst of 48 queries: 30 % passing 11 for 22 ms, recall .981 for .984;
+        10 % 16 for 31, .989 both; 5 % 19 for 36, .985 for .986."""
         _one_thread()
         turned = self._rotation @ query
         means = self._centres @ turned
@@ -117,16 +123,16 @@ class Index:
             return self._scan(turned, means, np.arange(self.n_lists), probe.depth, words)
         deviations = np.sqrt(self._spread @ (query * query)) + np.float32(_TINY)
         expected = self._expected(means, deviations, min(max(probe.wanted, 1.0), self.n / 2))
-        chosen = self._worth(expected, probe.miss)
+        chosen = self._worth(expected, probe.miss)[: probe.most_lists]
+        miss = max(probe.miss, 1 - _part(expected, chosen))
         named = self._scan(turned, means, chosen, probe.depth, words)
         for _ in range(_ROUNDS):
             if len(named.rows) < probe.rank:
                 return named
             expected = self._above(float(named.scores[probe.rank - 1]), means, deviations)
-            total = float(expected.sum(dtype=np.float64))
-            if float(expected[chosen].sum(dtype=np.float64)) >= (1 - _TOLERANCE * probe.miss) * total:
+            if _part(expected, chosen) >= 1 - _TOLERANCE * miss:
                 return named
-            more = self._worth(expected, probe.miss)
+            more = self._worth(expected, miss)
             more = more[~np.isin(more, chosen)]
             chosen = np.concatenate((chosen, more))
             named = _merged(named, self._scan(turned, means, more, probe.depth, words), probe.depth)
@@ -195,6 +201,12 @@ class Index:
         except RuntimeError as error:
             raise ValueError(f"the index cannot be read: {error}") from error
         return cls(lists, np.array(arrays["rotation"], np.float32), np.array(arrays["spread"], np.float32))
+
+
+def _part(expected: Floats, chosen: Rows) -> float:
+    """The part of what is expected that lies in the chosen lists."""
+    total = float(expected.sum(dtype=np.float64))
+    return float(expected[chosen].sum(dtype=np.float64)) / max(total, _TINY)
 
 
 def lists_for(n_rows: int) -> int:

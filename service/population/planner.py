@@ -18,6 +18,9 @@ Method = Literal["none", "exact", "probe", "plain"]
 _UNMEASURED_NS = 150.0
 """A row's exact score where nothing was calibrated: 100 to 250 ns at 64 and 128 dimensions."""
 
+_MOST_LISTS = 1.5
+"""So many times the usual number of lists are searched at once, at most: see the index."""
+
 _FIELDS = ("share", "miss", "depth", "masked", "recall", "low_recall", "ms", "n_lists")
 
 
@@ -25,8 +28,9 @@ class Plan(msgspec.Struct, frozen=True):
     """How one search goes. `share`: of the base's rows that pass.
 
     Where the index is asked: it names `depth` rows, from lists that hold all but the part `miss` of the `wanted` best of all
-    rows, whether they pass or not; usually from about `n_lists`. `expected_recall` of the best k and `estimated_ms`: as
-    calibrated. `widened`: the plan before found fewer than exist, and this is what was done instead."""
+    rows, whether they pass or not; usually from about `n_lists`, and at once from at most `most_lists`. `expected_recall` of the
+    best k and `estimated_ms`: as calibrated. `widened`: the plan before found fewer than exist, and this is what was done
+    instead."""
 
     method: Method
     n_passing: int
@@ -39,13 +43,23 @@ class Plan(msgspec.Struct, frozen=True):
     estimated_ms: float = 0.0
     widened: bool = False
 
+    @property
+    def most_lists(self) -> int:
+        return most_lists(self.n_lists)
+
+
+def most_lists(n_lists: float) -> int:
+    """How many lists one query may take at once where queries take `n_lists` on the average."""
+    return max(1, ceil(_MOST_LISTS * n_lists))
+
 
 class Step(msgspec.Struct, frozen=True):
     """The cheapest probe that reached the target where `share` of all pass.
 
     `miss`: part of the expected best in lists left out; `depth`: rows named by the index who pass, 0: no probe reached the
     target. `masked`: whether the index was given the mask. `recall`: mean over the queries; `low_recall`: of the worst
-    twentieth of them; `ms`: their median time; `n_lists`: mean number of lists."""
+    twentieth of them; `ms`: their median time; `n_lists`: mean number of lists, were nobody bounded; recalls and times are of
+    searches of at most `most_lists` of that."""
 
     share: float
     miss: float

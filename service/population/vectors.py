@@ -134,7 +134,7 @@ class Space:
         while self._index is not None and plan.method in ("probe", "plain"):
             words = passing.base if plan.method == "probe" else None
             rank = k if words is not None else min(plan.depth, ceil(plan.wanted))
-            rows = self._index.search(query, Probe(plan.depth, rank, plan.wanted, plan.miss), words).rows
+            rows = self._index.search(query, Probe(plan.depth, rank, plan.wanted, plan.miss, plan.most_lists), words).rows
             if words is None:
                 rows = rows[test(passing.base, rows)]
             if len(rows) >= self._planner.enough(plan, k):

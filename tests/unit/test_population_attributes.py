@@ -58,6 +58,17 @@ def test_any_of_finds_who_has_one_of_the_codes(n: int, seed: int, span: int, wan
 
 
 @laws
+@given(seed=seeds, near=st.integers(1, 200), wanted=st.sets(st.integers(-1, 90), max_size=60))
+def test_any_of_finds_who_has_one_of_codes_that_lie_together_or_scattered(seed: int, near: int, wanted: set[int]) -> None:
+    rng = np.random.default_rng(seed)
+    together = np.repeat(rng.permutation(80), near)
+    codes = np.concatenate((together, rng.integers(-1, 90, 500), together[::-1])).astype(np.int32)
+    made = Categories(codes, len(codes))
+    for _ in range(2):  # nothing of what is kept was written to
+        assert made.any_of(wanted).tolist() == pack(np.isin(codes, [code for code in wanted if code >= 0])).tolist()
+
+
+@laws
 @given(n=sizes, seed=seeds, span=spans, wanted=st.sets(st.integers(0, 400), max_size=6))
 def test_any_of_finds_who_has_several_codes(n: int, seed: int, span: int, wanted: set[int]) -> None:
     rng = np.random.default_rng(seed)

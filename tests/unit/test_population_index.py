@@ -130,6 +130,15 @@ def test_more_are_missed_in_fewer_lists(index: Index, queries: Floats) -> None:
     assert np.mean(lists, axis=0)[0] < np.mean(lists, axis=0)[-1] < index.n_lists
 
 
+def test_no_more_lists_are_taken_at_once_than_allowed_and_those_are_the_most_rewarding(index: Index, queries: Floats) -> None:
+    passing = pack(np.arange(N_ROWS) % 2 == 0)
+    wide, narrow = ([index.search(query, Probe(300, 300, 200.0, 1e-8, most), passing) for query in queries] for most in (None, 2))
+    assert max(named.n_lists for named in narrow) <= 2 * (1 + 3)  # where scores are worse than expected, up to three times more
+    assert np.median([named.n_lists for named in narrow]) <= 2 < min(named.n_lists for named in wide)
+    shared = [len(np.intersect1d(few.rows[:10], many.rows[:10])) for few, many in zip(narrow, wide, strict=True)]
+    assert np.mean(shared) > 10 * 2 / index.n_lists
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e15])
 def test_a_query_of_any_length_is_answered(planes: Planes, index: Index, calibration: Calibration, scale: float) -> None:
     query = (clustered(1, 7)[0] * scale).astype(np.float32)

@@ -69,6 +69,11 @@ def test_for_more_people_more_are_named(k: int, depth: int, wanted: float) -> No
     assert (plan.depth, plan.wanted) == (depth, wanted)
 
 
+def test_a_query_may_take_half_as_many_lists_more_than_usual_at_once() -> None:
+    plan = Planner(TABLE).plan(100_000, N, 100)
+    assert plan.most_lists == -(-3 * plan.n_lists // 2) > plan.n_lists > 0
+
+
 def test_below_the_smallest_share_that_was_measured_all_are_scored() -> None:
     dear = Calibration(100, 0.98, 1024, 0.1, 1e6, TABLE.steps)
     assert [Planner(dear).plan(n, N, 100).method for n in (9_999, 10_000)] == ["exact", "probe"]
