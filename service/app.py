@@ -10,6 +10,7 @@ from litestar import Litestar
 from service.app_parts import running_parts
 from service.artifacts.store import Store
 from service.controllers.algorithms import Algorithms
+from service.controllers.experiments import Experiments
 from service.controllers.interactions import InteractionsController
 from service.controllers.keys import require_safe_bind
 from service.controllers.operations import Health, metrics, schema
@@ -28,7 +29,7 @@ from service.repositories.migrate import require_current
 from service.resilience import Breaker
 from service.settings import Settings, variable
 
-HANDLERS = (Recommendations, Rankings, People, InteractionsController, Algorithms, Health, metrics, schema)
+HANDLERS = (Recommendations, Rankings, People, InteractionsController, Algorithms, Experiments, Health, metrics, schema)
 INJECTED = (
     "orchestrator",
     "rank_given",
@@ -37,6 +38,8 @@ INJECTED = (
     "fleet_performance",
     "models",
     "breakers",
+    "left_out",
+    "management",
     "users",
     "interactions",
     "matches",

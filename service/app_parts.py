@@ -7,17 +7,17 @@ from typing import Any
 
 import structlog
 
-from service.app_recommend import Answering, Shared, injected
+from service.app_recommend import Answering, Shared, injected, management
 from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
 from service.background import Background
 from service.controllers.operations import Readiness
-from service.errors import AmityError
+from service.errors import AmityError, StageBusy, StageTimeout
 from service.experiments.registry import Registry
 from service.features.definitions import FEATURES
 from service.fleet.client import Fleet
 from service.fleet.figures import FleetFigures
-from service.plugins import Installed, InstalledRanker, LoadedRanker, instantiate, load_rankers
+from service.plugins import Installed, InstalledRanker, LoadedRanker, instantiate_one, load_rankers, standing
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load
@@ -44,7 +44,8 @@ _LOG = structlog.get_logger("amity.app")
 
 WRITE_TIMEOUT_S = 5.0
 """Bound on one statement of a write; reads within a request have their own, shorter one."""
-RANKERS_LOAD_S = 120.0
+RANKER_LOAD_S = 30.0
+"""A model of some hundred megabytes takes a second."""
 FLUSH_S = 5.0
 """Time for writing the last impressions at the end."""
 MAINTENANCE_S = 3600.0
@@ -71,8 +72,10 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         background = Background()
         stack.push_async_callback(background.stop)  # also when what follows fails
         origin = _origin(settings, database, door)
-        registry = Registry(Experiments(database.sessions), door, settings.default_ranker)
-        holder, feed = await _population(settings, origin, background, registry)
+        experiments = Experiments(database.sessions)
+        registry = Registry(experiments, door, settings.default_ranker)
+        installed = _installed(settings)
+        holder, feed = await _population(settings, origin, background, registry, installed)
         await registry.load()
         background.keep("experiments", registry.run)
         fleet = Fleet.open(settings.redis_url, settings.redis_timeout_ms / 1000, Breaker("redis"))
@@ -97,6 +100,8 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         background.keep("shadow", answering.shadow.run)
         yield injected(shared, answering, origin, models, feed) | {
             "fleet_performance": figures,
+            "left_out": installed.problems,
+            "management": management(experiments, shared, origin, models),
             "matches": Matches(database.sessions),
             "readiness": _readiness(settings, holder, database, fleet),
         }
@@ -114,13 +119,17 @@ def _origin(settings: Settings, database: Database, door: ThreadDoor) -> Origin:
     )
 
 
-async def _population(
-    settings: Settings, origin: Origin, background: Background, registry: Registry
-) -> tuple[Holder, ChangeFeed]:
-    """Everyone, loaded and caught up with; then kept so."""
+def _installed(settings: Settings) -> Installed[InstalledRanker]:
     installed = load_rankers(settings, FEATURES)
     for problem in installed.problems:
         _LOG.warning("ranker left out", ranker=problem.name, reason=problem.reason)
+    return installed
+
+
+async def _population(
+    settings: Settings, origin: Origin, background: Background, registry: Registry, installed: Installed[InstalledRanker]
+) -> tuple[Holder, ChangeFeed]:
+    """Everyone, loaded and caught up with; then kept so."""
 
     async def prepare(bundle: Bundle | None) -> Rankers:
         return await _loaded_rankers(origin.door, installed, bundle)
@@ -136,10 +145,16 @@ async def _population(
 
 
 async def _loaded_rankers(door: ThreadDoor, installed: Installed[InstalledRanker], bundle: Bundle | None) -> Rankers:
-    rankers = await door.call("bundle", instantiate, installed, bundle, deadline=Deadline(RANKERS_LOAD_S))
-    for ranker in rankers.values():
-        if ranker.problem:
-            _LOG.warning("ranker not loaded", ranker=ranker.name, reason=ranker.problem)
+    """One that hangs while it loads keeps none of the others from serving."""
+    rankers = {}
+    for name, ranker in installed.by_name.items():
+        try:
+            deadline = Deadline(RANKER_LOAD_S)
+            rankers[name] = await door.call(f"load:{name}", instantiate_one, ranker, bundle, deadline=deadline)
+        except (StageTimeout, StageBusy) as exc:
+            rankers[name] = standing(ranker, None, f"cannot be loaded: {exc} after {RANKER_LOAD_S:g} s")
+        if rankers[name].problem:
+            _LOG.warning("ranker not loaded", ranker=name, reason=rankers[name].problem)
     return rankers
 
 

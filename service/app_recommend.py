@@ -1,12 +1,15 @@
 """The parts that answer requests, and what they share with other replicas: built in the order in which they need one another."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from service.controllers.writes import Aftermath
+from service.errors import AmityError
+from service.experiments.management import Management
 from service.experiments.registry import Registry
 from service.fleet.client import Fleet
 from service.fleet.leases import Leases
@@ -38,6 +41,7 @@ from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
 from service.recommend.viewers import Viewers
 from service.recommend.why import Why
+from service.repositories.experiments import Experiments
 from service.resilience import Breaker, Limiter
 from service.settings import Settings
 
@@ -165,6 +169,24 @@ class Answering:
 
 def aftermath(shared: Shared, feed: ChangeFeed) -> Aftermath:
     return Aftermath(feed, shared.tokens, shared.news, shared.viewers)
+
+
+def management(store: Experiments, shared: Shared, origin: Origin, models: ModelSource) -> Management:
+    """Of experiments; each change is heeded here before its caller hears of it, and everywhere soon after."""
+
+    async def tell() -> None:
+        with suppress(AmityError):  # the change is committed; what cannot be read just now is read at the next look
+            await shared.registry.load()
+        await shared.news.tell_of_experiments()
+
+    return Management(
+        store=store,
+        users=origin.users,
+        interactions=origin.interactions,
+        door=origin.door,
+        installed=lambda: models.current.rankers,
+        tell=tell,
+    )
 
 
 def injected(shared: Shared, answering: Answering, origin: Origin, models: ModelSource, feed: ChangeFeed) -> dict[str, Any]:

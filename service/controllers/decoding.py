@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import numpy as np
@@ -127,12 +128,23 @@ def _field_problems(value: Any, kind: Any, where: str) -> Iterator[Problem]:
     if record is not None and isinstance(value, list):
         for i, item in enumerate(value):
             yield from _struct_problems(item, record, f"{where}[{i}]")
+    inner = _struct_type(kind)
+    if inner is not None and isinstance(value, dict):
+        yield from _struct_problems(value, inner, where)
+        return
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
         place, message = say(exc, kind)
         if record is None or not place:
             yield Problem(where + place, message)
+
+
+@cache
+def _struct_type(kind: Any) -> type[msgspec.Struct] | None:
+    """The Struct that a field may hold: X of `X`, `X | None` and `X | UnsetType`; None for any other type."""
+    found = [one for one in (get_args(kind) or (kind,)) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+    return found[0] if found and get_origin(kind) in (None, UnionType, Union) else None
 
 
 @cache

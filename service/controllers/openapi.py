@@ -17,7 +17,7 @@ _ERRORS = {
     400: "The body is not JSON",
     401: "An API key is missing or unknown",
     403: "The API key lacks the scope",
-    404: "There is nobody, or nothing, of that id",
+    404: "There is nobody, or nothing, of that id or name",
     405: "The route does not take this method; `Allow` names those it takes",
     409: "What is asked for conflicts with how things stand; `detail` says with what",
     413: "The body is larger than 1 MiB",
@@ -140,8 +140,9 @@ def _header_refs() -> dict[str, Any]:
 
 
 def _path_parameters(route: HTTPRoute) -> list[dict[str, Any]]:
-    schema = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in route.path_parameters]
+    number = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
+    kinds = {"name": {"type": "string", "minLength": 1}}
+    return [{"name": name, "in": "path", "required": True, "schema": kinds.get(name, number)} for name in route.path_parameters]
 
 
 def _query_parameters(spec: RouteSpec, components: dict[str, Any]) -> list[dict[str, Any]]:

@@ -91,4 +91,4 @@ class Registry:
         if packed is None:
             _log.error("experiment without its map of clusters", experiment=experiment.name)
             return None
-        return await self._door.call("clusters", unpack, packed, deadline=Deadline(_UNPACK_S))
+        return await self._door.call("cluster maps", unpack, packed, deadline=Deadline(_UNPACK_S))

@@ -62,6 +62,8 @@ def test_every_route_of_the_interface_is_there() -> None:
         "/api/v1/users/{user_id}/matches",
         "/api/v1/interactions",
         "/api/v1/algorithms",
+        "/api/v1/experiments",
+        "/api/v1/experiments/{name}",
         "/health/live",
         "/health/ready",
         "/metrics",

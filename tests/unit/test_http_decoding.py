@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from service.controllers.decoding import MAX_DEPTH, MAX_PROBLEMS, decode_body, depth
+from service.controllers.experiment_shapes import ExperimentBody
 from service.controllers.people_shapes import PersonBody
 from service.controllers.shapes import InteractionBatch
 from service.errors import BadInput, MalformedBody
@@ -33,6 +34,16 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         "bio": "must be text",
         "zodiac": "is not a known field",
         "latitude": "must be at most 90",
+    }
+
+
+def test_fields_of_an_object_in_an_object_are_named_too() -> None:
+    given = b'{"name": "a", "traffic": 1, "arms": [], "guardrails": {"stop": 1, "max_p95_ms": -1, "speed": 2}}'
+    assert problems(given, ExperimentBody) == {
+        "arms": "must have at least 2 entries",
+        "guardrails.stop": "must be true or false",
+        "guardrails.max_p95_ms": "must be at least 0",
+        "guardrails.speed": "is not a known field",
     }
 
 
