@@ -100,7 +100,7 @@ def _weighed(comparison: Comparison, against: Against, lift: Lift, notes: tuple[
     days, effect = _more_days(
         lift.log_ratio or 0.0, lift.se or math.inf, math.log1p(smallest), against.information_per_day, comparison.terms
     )
-    told = f"a lift of {_percent(math.expm1(effect))}"
+    told = f"a difference of {_percent(math.expm1(effect))}"
     text = f"Not enough data: {name} may be {_range(lift)}. {_waiting(days, told)}"
     return Verdict(kind="not_enough_data", arm=against.name, text=text, more_days=days, notes=notes)
 
