@@ -6,7 +6,7 @@ import msgspec
 
 from service.repositories.calls import LONG_S, Sessions, driver
 from service.repositories.failures import translated
-from service.repositories.outcomes import Asked
+from service.repositories.outcomes import SNAPSHOT, Asked
 
 NEWCOMER_DAYS = 7
 """For how long after joining somebody is a newcomer."""
@@ -105,7 +105,7 @@ class ArmFigures:
         """By arm, in the order of `asked.arms`; all zeros for one that served nobody. Under one snapshot."""
         with translated():
             async with self._sessions() as session:
-                await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                await session.connection(execution_options=SNAPSHOT)
                 return await _served(await driver(session), asked, wanted)
 
 
