@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Self
+from typing import Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -37,6 +37,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     algorithm_version: str
     bundle_version: str | None = None
     experiment: ExperimentArm | None = None
+    ordering: Literal["score", "interleaved"] = "score"
+    teams: tuple[int, ...] | None = None
     shown: tuple[Shown, ...] = ()
     pool: Pool | None = None
     features: ServedFeatures | None = None
@@ -63,7 +65,7 @@ def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, gener
         algorithm_version=answer.algorithm_version,
         bundle_version=answer.bundle_version,
         experiment=answer.experiment,
-        ordering="score",
+        ordering=answer.ordering,
         generation_time_ms=round(generation_ms, 3),
         cached=answer.cached,
         degraded=tuple(trail.degraded),
@@ -95,6 +97,7 @@ def impression(answer: Answer, slate: Slate, viewer_id: int, served_at: datetime
         people=shown_people(answer.shown),
         cached=slate.cached,
         degraded=bool(slate.degraded),
+        teams=answer.teams,
         generation_ms=slate.generation_time_ms,
     )
 

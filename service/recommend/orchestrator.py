@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
@@ -13,6 +13,7 @@ from service.recommend import answers
 from service.recommend.answers import Answer
 from service.recommend.held import Slates
 from service.recommend.identifiers import uuid7
+from service.recommend.interleave import Interleaving
 from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, explain
 from service.recommend.performance import Performance
 from service.recommend.pool_store import Wanted
@@ -22,8 +23,7 @@ from service.recommend.ready import Ready
 from service.recommend.renewals import Renewals
 from service.recommend.similar import Similar
 from service.recommend.stages import unexpected
-from service.recommend.turns import Courses, Turn
-from service.recommend.viewers import ViewerState
+from service.recommend.turns import Courses, Turn, check_place
 from service.resilience import Clock, Deadline, Limiter
 from service.telemetry import IN_FLIGHT, current_timings, stage
 
@@ -69,6 +69,7 @@ class Orchestrator:
         self._parts = parts
         self._policy = policy
         self._courses = courses = parts.courses
+        self._interleaving = Interleaving(courses, parts.renewals)
         self._similar = Similar(
             models=parts.models, pools=courses.pools, viewers=courses.viewers, faces=courses.faces, door=courses.door
         )
@@ -139,6 +140,8 @@ class Orchestrator:
 
     async def _answer(self, turn: Turn) -> Answer:
         """The story. Step 1, the question's form, is the controller's; 2, who ranks, and 10, its traces, are the caller's."""
+        if turn.against is not None:
+            return await self._interleaving.answer(turn, turn.against)
         parts, courses, request, trail = self._parts, self._courses, turn.request, turn.trail
 
         with stage("pool"):
@@ -147,7 +150,7 @@ class Orchestrator:
         viewer = await courses.viewers.state(request.viewer_id, version, turn.memory, turn.deadline, trail)
         if viewer is None:
             return Answer.nothing(turn.algorithm, NOBODY_KNOWN, turn.arm)
-        _check_place(viewer, request)
+        check_place(viewer, request)
 
         course = None
         found = await courses.pools.choose(look, turn.wanted, viewer.marks, turn.deadline, turn.now_s)
@@ -195,24 +198,29 @@ class Orchestrator:
         every request of the fleet would miss at once."""
         parts, models = self._parts, self._parts.models.current
         routed = parts.routing.router.route(request, models.rankers)
-        algorithm = routed.algorithm
+        turn = Turn(
+            models=models,
+            request=request,
+            algorithm=routed.algorithm,
+            arm=routed.arm,
+            wanted=self._wanted(request, models, routed.algorithm),
+            deadline=Deadline(self._policy.deadline_s, parts.monotonic),
+            trail=trail,
+            now=parts.now(),
+        )
+        if routed.against is None:
+            return turn
+        other = replace(turn, algorithm=routed.against, wanted=self._wanted(request, models, routed.against))
+        return replace(turn, against=other)
+
+    def _wanted(self, request: RecommendationRequest, models: Models, algorithm: str) -> Wanted:
         bundle, replaced = models.population.bundle_version, models.replaced
-        is_new = replaced is not None and parts.monotonic() - replaced.at_s < 2 * self._courses.pools.lives.soft_s
-        wanted = Wanted(
+        is_new = replaced is not None and self._parts.monotonic() - replaced.at_s < 2 * self._courses.pools.lives.soft_s
+        return Wanted(
             key=self._key(request, models, algorithm, bundle),
             bundle_version=bundle,
             previous=self._key(request, models, algorithm, replaced.bundle_version) if replaced and is_new else None,
             use_cache=request.use_cache,
-        )
-        return Turn(
-            models=models,
-            request=request,
-            algorithm=algorithm,
-            arm=routed.arm,
-            wanted=wanted,
-            deadline=Deadline(self._policy.deadline_s, parts.monotonic),
-            trail=trail,
-            now=parts.now(),
         )
 
     def _key(
@@ -232,8 +240,3 @@ class Orchestrator:
         """Whom a request is counted against that was not even routed: a name of ours, since callers could invent any number."""
         asked = request.algorithm_version
         return asked if asked is not None and asked in self._parts.models.current.rankers else self._policy.default_ranker
-
-
-def _check_place(viewer: ViewerState, request: RecommendationRequest) -> None:
-    if request.filters.max_km is not None and (viewer.profile.latitude is None or viewer.profile.longitude is None):
-        raise BadInput.of("max_km", "needs the viewer's place, and it is unknown")

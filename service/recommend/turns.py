@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from service.domain import ExperimentArm, RecommendationRequest, ServedFeatures
+from service.domain import ExperimentArm, Profile, RecommendationRequest, ServedFeatures
+from service.errors import BadInput
 from service.fleet.tokens import Tokens
 from service.recommend.computation import Computation, Job
 from service.recommend.explaining import Explaining, Told
@@ -39,6 +40,8 @@ class Turn:
     deadline: Deadline
     trail: Trail
     now: datetime
+    against: "Turn | None" = None
+    """The turn of another ranker, with which this one shares a slate."""
 
     @property
     def memory(self) -> Population:
@@ -121,11 +124,16 @@ class Courses:
     async def compute(self, turn: Turn, job: Job, viewer: ViewerState) -> Course:
         """A new pool, shown by a state that was read after it was made: making one takes long enough for a block."""
         pool, features = await self.computation.make(job, turn.deadline, turn.trail)
+        viewer, tokens = await self.newest(turn, viewer)
+        return await self.show(turn, pool, viewer, tokens, features)
+
+    async def newest(self, turn: Turn, viewer: ViewerState) -> tuple[ViewerState, Tokens | None]:
+        """The viewer's state and tokens as they are now; the state as it was where it cannot be read any more."""
         viewer_id, deadline = turn.request.viewer_id, turn.deadline
         tokens = await self.pools.tokens(viewer_id, deadline.at_most(_LONGEST_S, LEAST_S))
         version = None if tokens is None else tokens.version
         newest = await self.viewers.state(viewer_id, version, turn.memory, deadline, turn.trail)
-        return await self.show(turn, pool, newest or viewer, tokens, features)
+        return newest or viewer, tokens
 
     async def show(
         self, turn: Turn, pool: Pool, viewer: ViewerState, tokens: Tokens | None, features: ServedFeatures | None = None
@@ -153,8 +161,12 @@ class Courses:
 
     async def explain(self, turn: Turn, course: Course) -> Told:
         """Why those who are shown are, by the ranker that really ranked them."""
-        shown = [(course.pool.algorithm_version, one.entry.fragment.profile) for one in course.shown]
-        return await self.explaining.tell(turn.asking(course.viewer), turn.models, shown, turn.deadline, turn.trail)
+        ranked = [(course.pool.algorithm_version, one.entry.fragment.profile) for one in course.shown]
+        return await self.tell(turn, course.viewer, ranked)
+
+    async def tell(self, turn: Turn, viewer: ViewerState, ranked: Sequence[tuple[str, Profile]]) -> Told:
+        """The same of people with the names of their rankers."""
+        return await self.explaining.tell(turn.asking(viewer), turn.models, ranked, turn.deadline, turn.trail)
 
     def counting(self, turn: Turn) -> Count:
         """How many people are eligible for an asking, as memory knows them."""
@@ -165,3 +177,9 @@ class Courses:
             return people.n_eligible
 
         return count
+
+
+def check_place(viewer: ViewerState, request: RecommendationRequest) -> None:
+    """Raises BadInput for a distance from somebody whose place is unknown."""
+    if request.filters.max_km is not None and (viewer.profile.latitude is None or viewer.profile.longitude is None):
+        raise BadInput.of("max_km", "needs the viewer's place, and it is unknown")
