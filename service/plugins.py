@@ -147,7 +147,31 @@ def load_sources(settings: Settings, entry_points: EntryPoints = registered) -> 
 
 def instantiate(installed: Installed[InstalledRanker], bundle: Bundle | None) -> dict[str, LoadedRanker]:
     """Every installed ranker, loaded from `bundle`; without one, those that need none. Raises nothing."""
-    return {name: _instantiate(ranker, bundle) for name, ranker in installed.by_name.items()}
+    return {name: instantiate_one(ranker, bundle) for name, ranker in installed.by_name.items()}
+
+
+def instantiate_one(installed: InstalledRanker, bundle: Bundle | None) -> LoadedRanker:
+    """One of them."""
+    try:
+        arrays = _arrays(installed, bundle) if installed.factory.needs_bundle else {}
+        return standing(installed, load_ranker(installed, arrays))
+    except (PluginBroken, BundleInvalid) as exc:
+        return standing(installed, None, str(exc))
+
+
+def standing(installed: InstalledRanker, ranker: Ranker | None, problem: str | None = None) -> LoadedRanker:
+    """An installed ranker as it stands: what it loaded, or why it did not."""
+    return LoadedRanker(
+        name=installed.name,
+        version=installed.factory.version,
+        distribution=installed.distribution,
+        distribution_version=installed.distribution_version,
+        required_features=installed.factory.required_features,
+        needs_bundle=installed.factory.needs_bundle,
+        inline=installed.inline,
+        ranker=ranker,
+        problem=problem,
+    )
 
 
 def _load(
@@ -239,28 +263,6 @@ def check_factory(factory: Any, known_features: Collection[str]) -> None:
         raise PluginBroken("it requires a feature twice")
     if unknown := [name for name in names if name not in known_features]:
         raise PluginBroken(f"it requires features that do not exist: {', '.join(unknown)}")
-
-
-def _instantiate(installed: InstalledRanker, bundle: Bundle | None) -> LoadedRanker:
-    factory = installed.factory
-    ranker: Ranker | None = None
-    problem: str | None = None
-    try:
-        arrays = _arrays(installed, bundle) if factory.needs_bundle else {}
-        ranker = load_ranker(installed, arrays)
-    except (PluginBroken, BundleInvalid) as exc:
-        problem = str(exc)
-    return LoadedRanker(
-        name=installed.name,
-        version=factory.version,
-        distribution=installed.distribution,
-        distribution_version=installed.distribution_version,
-        required_features=factory.required_features,
-        needs_bundle=factory.needs_bundle,
-        inline=installed.inline,
-        ranker=ranker,
-        problem=problem,
-    )
 
 
 def load_ranker(installed: InstalledRanker, arrays: Arrays) -> Ranker:

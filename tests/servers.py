@@ -70,6 +70,15 @@ async def execute(database_url: str, statements: Sequence[str]) -> None:
         await connection.close()
 
 
+async def fetch(database_url: str, query: str) -> list[asyncpg.Record]:
+    """The rows of a query."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        return list(await connection.fetch(query))
+    finally:
+        await connection.close()
+
+
 async def has_database(database_url: str, name: str) -> bool:
     connection = await asyncpg.connect(database_url)
     try:

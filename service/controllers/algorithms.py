@@ -6,8 +6,8 @@ from litestar.params import SkipValidation
 
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest, reply, spec
-from service.controllers.shapes import Algorithm, AlgorithmsReply
-from service.plugins import LoadedRanker
+from service.controllers.shapes import Algorithm, AlgorithmsReply, LeftOut
+from service.plugins import LoadedRanker, Problem
 from service.recommend.ports import ModelSource
 from service.recommend.stages import Breakers
 from service.settings import Settings
@@ -22,7 +22,8 @@ class Algorithms(Controller):
             summary="The installed rankers",
             scope="read",
             replies={200: AlgorithmsReply},
-            description="A ranker that is not `loaded` says why in `problem`; the fallback then answers for it.",
+            description="A ranker that is not `loaded` says why in `problem`; the fallback then answers for it. Those `left_out` "
+            "cannot be used at all: `algorithm_version` may not name them.",
         ),
     )
     async def list_algorithms(
@@ -30,11 +31,13 @@ class Algorithms(Controller):
         request: AnyRequest,
         models: NamedDependency[SkipValidation[ModelSource]],
         breakers: NamedDependency[SkipValidation[Breakers]],
+        left_out: NamedDependency[SkipValidation[tuple[Problem, ...]]],
         settings: NamedDependency[SkipValidation[Settings]],
     ) -> Response[bytes]:
         now, states = models.current, breakers.states()
         listed = AlgorithmsReply(
             algorithms=tuple(_algorithm(ranker, states.get(ranker.part, "closed")) for _, ranker in sorted(now.rankers.items())),
+            left_out=tuple(LeftOut(problem.name, problem.distributions, problem.reason) for problem in left_out),
             default=settings.default_ranker,
             fallback=settings.fallback_ranker,
             bundle_version=now.population.bundle_version,

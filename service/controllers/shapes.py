@@ -152,8 +152,17 @@ class Algorithm(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """A ranker that cannot be used: which distributions register it, and what is wrong with it."""
+
+    name: str
+    distributions: tuple[str, ...]
+    problem: str
+
+
 class AlgorithmsReply(msgspec.Struct, frozen=True, kw_only=True):
     algorithms: tuple[Algorithm, ...]
+    left_out: tuple[LeftOut, ...]
     default: str
     fallback: str
     bundle_version: str | None

@@ -7,6 +7,7 @@ MODULE = """
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -68,6 +69,61 @@ def spoil(batch, n):
 ranker("Spoils", spoil)
 
 
+HERE = Path(__file__).parent
+
+
+def by_mood(batch, n):
+    # Raises while a file says so, and leaves a mark for each time that it was asked.
+    with (HERE / "moody.asked").open("a") as asked:
+        asked.write("x")
+    return throw(ValueError("in a bad mood")) if (HERE / "moody.broken").exists() else np.full(n, 0.5, np.float32)
+
+
+ranker("Moody", by_mood)
+
+
+class Learns(Factory):
+    needs_bundle = True
+
+    def dump(self, ranker):
+        return {"half": np.full(1, 0.5)}
+
+    def scores(self, batch, n):
+        return np.full(n, 0.5, np.float32)
+
+
+def learner(name, **broken):
+    globals()[name] = type(name, (Learns,), broken)
+
+
+learner("TrainRaises", train=lambda self, examples: throw(MemoryError("too many pairs")))
+learner("TrainExits", train=lambda self, examples: sys.exit(3))
+learner("DumpsObjects", dump=lambda self, ranker: {"ranker": np.array([self])})
+learner("CannotLoad", load=lambda self, arrays: throw(ValueError("three knots too few")))
+learner("LearnsIntegers", scores=lambda self, batch, n: np.ones(n, np.int64))
+learner("LearnsShort", scores=lambda self, batch, n: np.full(n - 1, 0.5, np.float32))
+learner("LearnsNegative", scores=lambda self, batch, n: np.full(n, -0.1, np.float32))
+learner("LearnsNan", scores=lambda self, batch, n: np.full(n, np.nan, np.float32))
+
+
+class Forgets(Learns):
+    # Loads where it was trained, and nowhere else.
+    known = False
+
+    def train(self, examples):
+        type(self).known = True
+        return self
+
+    def load(self, arrays):
+        return self if self.known else throw(ValueError("never trained here"))
+
+
+class LongLists(Learns):
+    # Scores what few there are while it is tried out, and fails at whole lists.
+    def scores(self, batch, n):
+        return np.full(n, 0.5, np.float32) if n <= 60 else throw(IndexError("out of room"))
+
+
 class Source:
     contract_version = 1
     version = "1"
@@ -91,7 +147,12 @@ source("FindWords", lambda people, query: Found(["one", "two"]))
 source("FindStrangers", lambda people, query: Found(np.array([-1, 10**15, people.viewer_id] * 3)))
 """
 
-EXITS_ON_IMPORT = "import sys\n\nsys.exit('no licence')\n"
+BROKEN_MODULES = {
+    "misbehaving_exit": "import sys\n\nsys.exit('no licence')\n",
+    "misbehaving_import": "import a_library_that_nobody_has_installed\n",
+    "misbehaving_syntax": "class Ranker(\n",
+}
+"""Modules that cannot be imported."""
 
 
 def install(folder: Path, rankers: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, str]:
@@ -106,7 +167,8 @@ def install(folder: Path, rankers: Mapping[str, str], sources: Mapping[str, str]
     lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items()) for group, named in groups.items()]
     (about / "entry_points.txt").write_text("\n".join(lines))
     (folder / "misbehaving_plugins.py").write_text(MODULE)
-    (folder / "misbehaving_exit.py").write_text(EXITS_ON_IMPORT)
+    for module, text in BROKEN_MODULES.items():
+        (folder / f"{module}.py").write_text(text)
     return {"PYTHONPATH": str(folder)}
 
 

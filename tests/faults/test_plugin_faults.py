@@ -12,6 +12,7 @@ from tests.embedded import eventually
 from tests.faults.conftest import World
 from tests.faults.misbehaving import install, plugins
 from tests.replicas import Replica, amity, shown
+from tests.servers import fetch, run_now
 
 SOON_S = 60.0
 Start = Callable[[dict[str, str]], Replica]
@@ -39,12 +40,15 @@ RANKERS = plugins(
     hangs_besides="Hangs",
     hangs_still="Hangs",
     spoils="Spoils",
+    moody="Moody",
     **{name: name.title() for name in BROKEN_ANSWERS},
 )
 UNUSABLE = {
     "absent": "no_such_module:Ranker",
     "absent_object": "misbehaving_plugins:NoSuchRanker",
     "exits_on_import": "misbehaving_exit:Ranker",
+    "imports_nothing": "misbehaving_import:Ranker",
+    "no_python": "misbehaving_syntax:Ranker",
     "no_factory": "misbehaving_plugins:FOREVER",
     "bare": "misbehaving_plugins",
 }
@@ -53,10 +57,15 @@ HUNG = ("hangs", "hangs_too", "hangs_as_well", "hangs_besides", "hangs_still")
 
 
 @pytest.fixture(scope="module")
-def plugged(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the plug-ins are installed."""
+    return tmp_path_factory.mktemp("plugins") / "site"
+
+
+@pytest.fixture(scope="module")
+def plugged(world: World, site: Path) -> dict[str, str]:
     """Settings of a replica that has all the rankers installed."""
-    path = install(tmp_path_factory.mktemp("plugins") / "site", RANKERS | UNUSABLE, {})
-    return world.changed(DEADLINE_MS="2000") | path
+    return world.changed(DEADLINE_MS="2000") | install(site, RANKERS | UNUSABLE, {})
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +126,50 @@ def test_the_breaker_of_a_hung_ranker_is_seen_open(replica: Replica) -> None:
     assert by_fallback(replica.recommend(5, algorithm_version="hangs", use_cache=False), "circuit_open")
 
 
+def test_impressions_name_the_ranker_that_really_ranked(replica: Replica, world: World) -> None:
+    asked = [replica.recommend(viewer, algorithm_version=name) for viewer, name in ((7, "good"), (8, "raises"), (9, "nan"))]
+
+    def recorded() -> dict[str, tuple[str, bool]]:
+        rows = run_now(fetch(world.database_url, "select slate_id, algorithm_version, degraded from impressions"))
+        return {str(row["slate_id"]): (row["algorithm_version"], row["degraded"]) for row in rows}
+
+    slates = [answer["slate_id"] for answer in asked]
+    assert eventually(lambda: set(slates) <= set(recorded()), SOON_S)
+    assert [recorded()[slate] for slate in slates] == [("good", False), ("heuristic", True), ("heuristic", True)]
+
+
+def test_the_breaker_lets_one_probe_through_and_closes_when_it_is_answered(replica: Replica, site: Path) -> None:
+    def ask(viewer: int) -> dict[str, Any]:
+        return replica.recommend(viewer, algorithm_version="moody", use_cache=False)
+
+    def breaker() -> str:
+        listed = replica.client.get("/api/v1/algorithms").json()["algorithms"]
+        return str(next(ranker["breaker"] for ranker in listed if ranker["name"] == "moody"))
+
+    (site / "moody.broken").touch()
+    reasons = [ask(viewer)["degraded"][0]["reason"] for viewer in range(60, 65)]
+    assert reasons == ["exception"] * 3 + ["circuit_open"] * 2
+    assert eventually(lambda: breaker() == "half_open", SOON_S)
+    asked_before = len((site / "moody.asked").read_text())
+    with ThreadPoolExecutor(8) as threads:
+        crowd = list(threads.map(ask, range(65, 73)))
+    assert {answer["algorithm_version"] for answer in crowd} == {"heuristic"}
+    assert len((site / "moody.asked").read_text()) == asked_before + 1
+    (site / "moody.broken").unlink()
+    assert eventually(lambda: ask(73)["algorithm_version"] == "moody", SOON_S)
+    assert breaker() == "closed"
+
+
 def test_plugins_that_cannot_be_used_are_reported_and_the_service_starts(replica: Replica, plugged: dict[str, str]) -> None:
     assert replica.recommend(6)["degraded"] == []
     for name in UNUSABLE:
         assert f'"ranker": "{name}"' in replica.said or f'"ranker":"{name}"' in replica.said, name
     listed = json.loads(amity(plugged, "rankers", "list", "--json").stdout)
-    assert {row["name"] for row in listed if row["problem"]} == set(UNUSABLE)
+    assert {row["name"] for row in listed if row["version"] is None} == set(UNUSABLE)
+    assert all(row["problem"] and not row["loaded"] for row in listed if row["version"] is None)
+    left_out = {row["name"]: row["problem"] for row in replica.client.get("/api/v1/algorithms").json()["left_out"]}
+    assert set(left_out) == set(UNUSABLE)
+    assert "a_library_that_nobody_has_installed" in left_out["imports_nothing"]
     refused = replica.client.get("/api/v1/recommendations/users/1/recommendations", params={"algorithm_version": "absent"})
     assert refused.status_code == 422
 
