@@ -1,6 +1,7 @@
 """`amity experiments estimate`: a ranker judged by the draws of exploration slots, before anybody is served by it."""
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -21,7 +22,7 @@ from service.experiments import estimates
 from service.experiments.estimates import EstimateReport, Heading, LogShare, Scored
 from service.experiments.offpolicy import Draws
 from service.features.definitions import FEATURES
-from service.plugins import LoadedRanker, instantiate, load_rankers
+from service.plugins import EntryPoints, Installed, InstalledRanker, LoadedRanker, instantiate, load_rankers, registered
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.repositories.logged import Logged
@@ -82,19 +83,23 @@ def show(settings: Settings, question: Question, as_json: bool) -> None:
     answer(result, as_json, result.lines())
 
 
-async def ask(settings: Settings, database: Database, question: Question, report: Progress) -> EstimateReport:
+async def ask(
+    settings: Settings, database: Database, question: Question, report: Progress, entry_points: EntryPoints = registered
+) -> EstimateReport:
     """The estimate. Raises OperatorError (BundleInvalid, PluginBroken) when a ranker is unknown, or cannot be loaded or score."""
     against = question.against or settings.default_ranker
     bundle = await _bundle(settings, Bundles(database.sessions), question.bundle)
-    installed = instantiate(load_rankers(settings, FEATURES), bundle)
-    rankers = {name: _loaded(installed, name) for name in dict.fromkeys((question.algorithm, against))}
+    # All that are installed: whoever is asked about may be one that replicas do not load yet.
+    installed = load_rankers(msgspec.structs.replace(settings, rankers=""), FEATURES, entry_points)
+    rankers = {name: _loaded(installed, bundle, name) for name in dict.fromkeys((question.algorithm, against))}
     window, notes = _window(question, bundle, rankers)
     logged, gathered = Logged(database.sessions), _Gathered(rankers)
     counts = await logged.counts(window)
-    async for batch in logged.draws(window, question.most_draws):
-        for draw in batch:
-            gathered.take(draw)
-        report("draws", len(gathered.kept), None)
+    async with aclosing(logged.draws(window, question.most_draws)) as batches:  # closed at once where a ranker cannot score
+        async for batch in batches:
+            for draw in batch:
+                gathered.take(draw)
+            report("draws", len(gathered.kept), None)
     heading = Heading(
         algorithm=question.algorithm,
         against=against,
@@ -129,10 +134,13 @@ async def _bundle(settings: Settings, bundles: Bundles, version: str | None) -> 
     return None if version is None else Store(settings.artifacts_url, settings.cache_path).open(version)
 
 
-def _loaded(installed: dict[str, LoadedRanker], name: str) -> LoadedRanker:
-    ranker = installed.get(name)
-    if ranker is None:
-        raise OperatorError(f"no ranker named {name!r} is installed; there are {', '.join(sorted(installed))}")
+def _loaded(installed: Installed[InstalledRanker], bundle: Bundle | None, name: str) -> LoadedRanker:
+    problems = {problem.name: problem.reason for problem in installed.problems}
+    if name in problems:
+        raise OperatorError(f"ranker {name!r} cannot be used: {problems[name]}")
+    if name not in installed.by_name:
+        raise OperatorError(f"no ranker named {name!r} is installed; there are {', '.join(sorted(installed.by_name))}")
+    ranker = instantiate(Installed({name: installed.by_name[name]}, ()), bundle)[name]
     if ranker.ranker is None:
         raise OperatorError(f"ranker {name!r} cannot be used: {ranker.problem}")
     return ranker

@@ -1,6 +1,6 @@
 """What was drawn into exploration slots, among whom, and what came of it: the log that estimates of other rankers rest on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import numpy as np
@@ -77,9 +77,10 @@ class Logged:
                 row = await connection.fetchrow(_COUNT, window.since, window.until, timeout=LONG_S)
         return LoggedCounts(row["explored"], row["told"])
 
-    async def draws(self, window: Window, at_most: int) -> AsyncIterator[list[LoggedDraw]]:
+    async def draws(self, window: Window, at_most: int) -> AsyncGenerator[list[LoggedDraw], None]:
         """The draws that were served in the window, in batches, in no particular order; where there are more than `at_most`, that
-        many of them by lot. Those left no choice are not among them: everybody who could be drawn was."""
+        many of them by lot. Those left no choice are not among them: everybody who could be drawn was. To be closed by who leaves
+        before the end."""
         with translated():
             async with self._sessions() as session:
                 connection = await driver(session)

@@ -84,7 +84,7 @@ async def draws(database: Database, window: Window = WINDOW, at_most: int = 100)
 
 async def likes(database: Database) -> list[int]:
     [draw] = await draws(database)
-    return draw.ids[draw.liked].tolist()
+    return [int(who) for who in draw.ids[draw.liked]]
 
 
 async def test_a_draw_comes_with_all_who_could_be_drawn_and_their_features(database: Database) -> None:
