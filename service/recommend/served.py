@@ -21,7 +21,7 @@ def served(pool: Pool, ranked: Ranked, best_first: Ids, people: EligiblePeople) 
     """The features of the pool's first, and of the explorable with the lowest lots; None where nothing was ranked.
 
     All features that there are, and not only those that this ranker wanted: another that is judged by the draws wants others.
-    With the ranker `v1`, 13 kB instead of 10 and 60 us more a pool.
+    With the ranker `v1` a row of 14.7 kB instead of 11.5, and 0.11 ms instead of 0.01 for each pool that is made.
     """
     if ranked.features is None:
         return None
