@@ -220,8 +220,8 @@ class Impression(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     cached: bool
     degraded: bool
     teams: tuple[int, ...] | None = None
-    """Of an interleaved slate: the ranker, 0 or 1, that brought the person of each position. None: not interleaved, or such that
-    it must not be counted."""
+    """Of an interleaved slate: the ranker, 0 or 1, that brought the person of each position, or -1 where the other had nobody
+    left to bring. None: not interleaved, or such that it must not be counted."""
     generation_ms: float = 0.0
 
     @property

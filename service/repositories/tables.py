@@ -109,7 +109,7 @@ impressions = Table(
     Column("sources", JSONB, nullable=False),
     Column("cached", Boolean, nullable=False),
     Column("degraded", Boolean, nullable=False),
-    Column("teams", ARRAY(SmallInteger)),  # of an interleaved slate: which ranker brought the person of each position, 0 or 1
+    Column("teams", ARRAY(SmallInteger)),  # of an interleaved slate: which ranker brought each, 0 or 1; -1: credited to none
     Column("generation_ms", REAL),
     Column("hopefuls", BigInteger),  # bit i: the i-th `explorable` row of the pool's features could be drawn; null: none was
     Index("impressions_by_viewer", "viewer_id", "served_at"),
