@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from service.cli import bundles as bundle_commands
-from service.cli import data, doctor, run
+from service.cli import data, doctor, experiments, run
 from service.cli import rankers as ranker_commands
 from service.cli.output import answer
 from service.cli.servers import with_servers
@@ -26,6 +26,7 @@ bundles = typer.Typer(help="Trained bundles: list, promote, roll back.", no_args
 rankers = typer.Typer(help="Rankers: list, check, start a new one.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bundles, name="bundles")
 app.add_typer(rankers, name="rankers")
+app.add_typer(experiments.group, name="experiments")
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")]
 DEMO_PEOPLE = 5000
