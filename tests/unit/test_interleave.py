@@ -1,6 +1,7 @@
 """Two rankers in one slate, on fakes: `v1` puts high ids first, `v2` low ones."""
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -243,6 +244,23 @@ async def test_with_one_ranker_failing_the_slate_is_served_named_and_not_counted
     (shown,) = world.impressions.slates
     assert (shown.degraded, shown.teams) == (True, None)
     assert shown.experiment == ExperimentArm("trial", "interleaved")
+
+
+async def test_a_ranker_that_hangs_costs_neither_the_deadline_nor_the_other() -> None:
+    over = threading.Event()
+
+    def hang(batch: Any) -> Any:
+        over.wait(20)
+        return lowest_first(batch)
+
+    world = crowd()
+    world.deadline_s = 1.0
+    world.rankers["v2"] = loaded("v2", FakeRanker(hang), inline=False)
+    slate = await world.build().recommend(ask())
+    over.set()
+    assert slate.algorithm_version == "v1+heuristic"
+    assert [(bent.stage, bent.reason) for bent in slate.degraded] == [("ranking", "timeout")]
+    assert world.impressions.slates[0].teams is None
 
 
 async def test_without_redis_a_slate_is_drafted_and_counts() -> None:
