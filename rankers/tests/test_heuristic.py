@@ -63,3 +63,11 @@ def test_active_long_ago_counts_less_than_an_empty_profile() -> None:
 def test_last_seen_in_the_future_counts_as_now() -> None:
     future, now = score((0.5, 0.7, -3.0, 50.0), (0.5, 0.7, 0.0, 50.0))
     assert future == now
+
+
+def test_reasons_are_against_the_person_in_the_middle() -> None:
+    values = np.array([MIDDLE, (0.9, 0.7, 7.0, 50.0), (0.5, 0.7, 7.0, 500.0)], np.float32)
+    middle, liked, far = HeuristicRanker().contributions(RankingBatch(1, np.arange(3), NAMES, values))
+    np.testing.assert_allclose(middle, 0, atol=1e-6)
+    assert liked.tolist() == pytest.approx([1.2, 0, 0, 0], abs=1e-6)
+    assert far[3] < -0.2

@@ -223,3 +223,10 @@ print([name for name in sys.modules if name.split(".")[0] in ("sklearn", "scipy"
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_reasons_add_up_to_the_log_odds_but_for_the_intercept(ranker: LogisticRanker) -> None:
+    unseen = features(300, seed=3)
+    unseen[::5, ::4] = np.nan
+    reasons = ranker.contributions(RankingBatch(1, np.arange(300), FEATURES, unseen))
+    np.testing.assert_allclose(reasons.sum(axis=1, dtype=np.float64) + ranker.intercept, ranker.log_odds(unseen), atol=1e-4)

@@ -78,17 +78,17 @@ class LogisticRanker:
 
     def contributions(self, batch: RankingBatch) -> Floats:
         """Coefficient times standard deviations from the mean of training; where a value is missing, what that says."""
-        return np.ascontiguousarray(self._terms(batch.features).T, np.float32)
+        return np.ascontiguousarray(self.terms(batch.features).T, np.float32)
 
     def log_odds(self, features: Floats) -> Doubles:
         """Before calibration, float64, shape (n,). Added feature by feature: a matrix product, or a sum of one candidate alone,
         may add them in another order than among many, and equal candidates would no longer tie."""
         log_odds = np.full(features.shape[0], self.intercept)
-        for term in self._terms(features):
+        for term in self.terms(features):
             log_odds += term
         return log_odds
 
-    def _terms(self, features: Floats) -> Doubles:
+    def terms(self, features: Floats) -> Doubles:
         """What each feature adds to the log-odds, float64, shape (k, n)."""
         standard = _by_feature(features)
         standard -= self.means[:, None]
