@@ -10,6 +10,7 @@ from litestar import Litestar
 from service.app_parts import running_parts
 from service.artifacts.store import Store
 from service.controllers.algorithms import Algorithms
+from service.controllers.experiment_reports import ExperimentReports
 from service.controllers.experiments import Experiments
 from service.controllers.interactions import InteractionsController
 from service.controllers.keys import require_safe_bind
@@ -29,7 +30,18 @@ from service.repositories.migrate import require_current
 from service.resilience import Breaker
 from service.settings import Settings, variable
 
-HANDLERS = (Recommendations, Rankings, People, InteractionsController, Algorithms, Experiments, Health, metrics, schema)
+HANDLERS = (
+    Recommendations,
+    Rankings,
+    People,
+    InteractionsController,
+    Algorithms,
+    Experiments,
+    ExperimentReports,
+    Health,
+    metrics,
+    schema,
+)
 INJECTED = (
     "orchestrator",
     "rank_given",
@@ -40,6 +52,7 @@ INJECTED = (
     "breakers",
     "left_out",
     "management",
+    "reports",
     "users",
     "interactions",
     "matches",

@@ -13,6 +13,7 @@ from service.artifacts.store import Store
 from service.background import Background
 from service.controllers.operations import Readiness
 from service.errors import AmityError, StageBusy, StageTimeout
+from service.experiments.management import Management
 from service.experiments.registry import Registry
 from service.features.definitions import FEATURES
 from service.fleet.client import Fleet
@@ -26,6 +27,9 @@ from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.impressions import ImpressionQueue
 from service.recommend.models import LiveModels
 from service.recommend.renewals import WORKERS
+from service.reporting.building import Reports
+from service.reporting.watching import FACT, GuardrailWatcher
+from service.repositories.arm_figures import ArmFigures
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.database import Database
@@ -34,6 +38,8 @@ from service.repositories.impressions import Impressions
 from service.repositories.interactions import Interactions
 from service.repositories.maintenance import Maintenance
 from service.repositories.matches import Matches
+from service.repositories.outcomes import ExperimentOutcomes
+from service.repositories.rounds import Rounds
 from service.repositories.users import Users
 from service.resilience import Breaker, Deadline, left_behind
 from service.settings import Settings
@@ -95,14 +101,23 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(lambda: impressions.close(Deadline(FLUSH_S)))
         stack.push_async_callback(figures.flush)
         stack.push_async_callback(background.stop)  # before the last flushes, which a running one would disturb
+        managing = management(experiments, shared, origin, models)
+        watcher = _watcher(settings, experiments, managing, database)
+        background.keep("guardrails", watcher.run)
         for _ in range(WORKERS):
             background.keep("renewals", answering.renewals.run)
         background.keep("shadow", answering.shadow.run)
         yield injected(shared, answering, origin, models, feed) | {
             "fleet_performance": figures,
             "left_out": installed.problems,
-            "management": management(experiments, shared, origin, models),
+            "management": managing,
             "matches": Matches(database.sessions),
+            "reports": Reports(
+                experiments=experiments,
+                outcomes=ExperimentOutcomes(database.sessions),
+                figures=watcher.figures,
+                door=door,
+            ),
             "readiness": _readiness(settings, holder, database, fleet),
         }
 
@@ -171,6 +186,16 @@ def _readiness(settings: Settings, holder: Holder, database: Database, fleet: Fl
 
     pings: dict[str, Callable[[], Any]] = {"database": database_answers, "redis": fleet.ping}
     return Readiness(holder, pings, settings.database_timeout_ms / 1000)
+
+
+def _watcher(settings: Settings, experiments: Experiments, managing: Management, database: Database) -> GuardrailWatcher:
+    return GuardrailWatcher(
+        experiments=experiments,
+        figures=ArmFigures(database.sessions),
+        management=managing,
+        rounds=Rounds(database.sessions, FACT),
+        every_s=settings.guardrails_poll_s,
+    )
 
 
 async def _maintain(maintenance: Maintenance) -> None:

@@ -83,6 +83,18 @@ FEATURES_DROPPED = Counter(
     "amity_served_features_dropped_total", "Pools whose features were not written, for want of memory.", registry=REGISTRY
 )
 IMPRESSIONS_WRITTEN = Counter("amity_impressions_written_total", "Slates written.", registry=REGISTRY)
+GUARDRAIL_ROUNDS = Counter(
+    "amity_guardrail_rounds_total",
+    "Looks at the guardrails of running experiments: done, elsewhere (not due: another replica has made it), failed.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+GUARDRAIL_STOPS = Counter(
+    "amity_guardrail_stops_total",
+    "Arms of experiments that were ended since they surely broke a guardrail.",
+    ["arm", "guardrail"],
+    registry=REGISTRY,
+)
 REFUSED = Counter("amity_refused_total", "Requests refused for want of capacity.", ["reason"], registry=REGISTRY)
 IN_FLIGHT = Gauge("amity_recommendations_in_flight", "Recommendation requests at work.", registry=REGISTRY)
 SHADOW_CORRELATION = GatheredHistogram(

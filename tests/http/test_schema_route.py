@@ -64,6 +64,7 @@ def test_every_route_of_the_interface_is_there() -> None:
         "/api/v1/algorithms",
         "/api/v1/experiments",
         "/api/v1/experiments/{name}",
+        "/api/v1/experiments/{name}/report",
         "/health/live",
         "/health/ready",
         "/metrics",
