@@ -62,7 +62,8 @@ class Rankings(Controller):
             errors=(404, 503),
             description="Takes the parameters of the question that is asked about. It goes the same way, out of a pool that is "
             "there, or one made for this alone; nobody is shown anything and nothing is stored. Whom the pool does not hold "
-            "is looked for in the sources once more. Tells what products must not: blocks, passes and what people seek.",
+            "is looked for in the sources once more. Of an interleaved slate the first ranker is asked, unless another is "
+            "named. Tells what products must not: blocks, passes and what people seek.",
         ),
     )
     async def why(

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from service.domain import Degradation, Profile, RecommendationRequest
+from service.domain import Degradation, ExperimentArm, Profile, RecommendationRequest
 from service.errors import StageFailed, Unavailable
 from service.recommend.computation import seed_of
 from service.recommend.eligibility import ineligible_reason
@@ -21,7 +21,7 @@ from service.recommend.pools import Pool
 from service.recommend.ports import Asking, EligiblePeople, Trail
 from service.recommend.ranking import Ranking, RankingTask
 from service.recommend.retrieval import Retrieval, prepare
-from service.recommend.turns import Course, Courses, Turn
+from service.recommend.turns import Course, Courses, Turn, check_place
 from service.recommend.viewers import ViewerState
 from service.resilience import Clock, Deadline, Limiter
 
@@ -60,6 +60,7 @@ class WhyReply(msgspec.Struct, frozen=True, kw_only=True):
     source_ranks: Annotated[dict[str, int], msgspec.Meta(description="From 1, of sources that were asked once more")] = {}
     algorithm_version: str | None = None
     bundle_version: str | None = None
+    experiment: ExperimentArm | None = None
     cached: Annotated[bool, msgspec.Meta(description="Whether the pool was there already")] = False
     explained: Annotated[bool, msgspec.Meta(description="False where the ranker could not tell its reasons")] = False
     reasons: tuple[str, ...] = ()
@@ -93,8 +94,9 @@ class Why:
     monotonic: Clock = time.monotonic
 
     async def ask(self, request: RecommendationRequest, candidate_id: int) -> WhyReply:
-        """Raises UnknownUser, UnknownAlgorithm, Overloaded, and Unavailable when the database is away and the viewer is not known
-        here. Operators wait longer than viewers: the request, looking for the unfound, and explaining have a deadline each."""
+        """Of an interleaved slate, by the first of the two rankers. Raises UnknownUser, BadInput, Overloaded, and Unavailable
+        when the database is away and the viewer is not known here. Operators wait longer than viewers: the request, looking for
+        the unfound, and explaining have a deadline each."""
         async with self.limiter:
             trail = Trail()
             turn = self.plan(replace(request, recorded=False), trail)
@@ -103,12 +105,13 @@ class Why:
             viewer = await self.courses.viewers.state(request.viewer_id, token, turn.memory, turn.deadline, trail)
             if viewer is None:
                 raise Unavailable(NOBODY_KNOWN)
+            check_place(viewer, request)
             known = await self.courses.faces.many([candidate_id], turn.memory, turn.deadline, trail)
             if candidate_id in known:
                 reply = await self._of_somebody(turn, look, viewer, known[candidate_id].profile)
             else:
                 reply = _left(request, candidate_id, "unknown", "There is nobody of this id.")
-        return replace(reply, degraded=tuple(trail.degraded), request_id=request.request_id)
+        return replace(reply, experiment=turn.arm, degraded=tuple(trail.degraded), request_id=request.request_id)
 
     async def _of_somebody(self, turn: Turn, look: Look, viewer: ViewerState, candidate: Profile) -> WhyReply:
         rule = ineligible_reason(viewer.profile, candidate, viewer.relations, turn.request, turn.now)

@@ -123,6 +123,16 @@ def test_a_failed_ranker_is_explained_by_the_one_that_stepped_in(replica: Replic
     assert any(person["reasons"] for person in answer["recommendations"])
 
 
+@pytest.mark.parametrize(("name", "reason"), [("shadow_raises", "exception"), ("shadow_hangs", "timeout")])
+def test_the_callers_candidates_are_ranked_though_the_named_ranker_fails(replica: Replica, name: str, reason: str) -> None:
+    given = {"candidate_ids": list(range(1, 101))}
+    answer = replica.client.post("/api/v1/recommendations/users/13/rank", params={"algorithm_version": name}, json=given)
+    body = answer.json()
+    assert (answer.status_code, body["algorithm_version"], body["degraded"][0]["stage"]) == (200, "heuristic", "ranking")
+    assert body["degraded"][0]["reason"] in (reason, "circuit_open")
+    assert len(body["ranked"]) + len(body["ineligible"]) == 100
+
+
 @pytest.mark.parametrize(("name", "reason"), [("shadow_raises", "exception"), ("shadow_hangs", "timeout"), ("gone", None)])
 def test_what_misbehaves_in_the_shadow_touches_no_answer(
     plugged: dict[str, str], start: Start, name: str, reason: str | None

@@ -45,7 +45,9 @@ async def test_without_explain_the_reply_has_no_trace_of_it(client: httpx.AsyncC
 
 async def test_a_pool_is_shared_with_questions_without_reasons(client: httpx.AsyncClient) -> None:
     plain = EXPLAINED.removesuffix("&explain=true")
-    assert [(await client.get(url)).json()["cached"] for url in (plain, EXPLAINED, plain, EXPLAINED)] == [False, True, True, True]
+    answers = [(await client.get(url)).json() for url in (plain, EXPLAINED, plain, EXPLAINED)]
+    assert [answer["cached"] for answer in answers] == [False, True, True, True]
+    assert ["reasons" in answer["recommendations"][0] for answer in answers] == [False, True, False, True]
 
 
 async def test_candidates_are_ranked_and_the_ineligible_listed(client: httpx.AsyncClient) -> None:
@@ -127,15 +129,16 @@ async def test_why_tells_of_somebody_shown_what_the_slate_does(client: httpx.Asy
         ([(1, 2, "like")], "", "seen"),
         ([], "?exclude_ids=2", "excluded"),
         ([], "?max_km=1", "filter_distance"),
+        ([(1, 2, "pass")], "?exclude_seen=false&limit=1", None),
     ],
 )
 async def test_why_names_the_rule_that_keeps_somebody_away(
-    client: httpx.AsyncClient, acts: list[tuple[int, int, str]], query: str, rule: str
+    client: httpx.AsyncClient, acts: list[tuple[int, int, str]], query: str, rule: str | None
 ) -> None:
     for done in acts:
         await act(client, *done)
     why = (await client.get(f"{USER}/why/2{query}")).json()
-    assert (why["left_at"], why["rule"]) == ("eligibility", rule)
+    assert (why["left_at"] == "eligibility", why["rule"]) == (rule is not None, rule)
 
 
 async def test_why_of_an_unknown_candidate_is_an_answer_and_of_an_unknown_viewer_404(client: httpx.AsyncClient) -> None:

@@ -146,10 +146,12 @@ async def exchanged(app: Any, scope: dict[str, Any]) -> tuple[int, list[tuple[by
 
 
 IDS = "1 2 4 42 100 0 -2 007 2.0 9999999999999999999 %34%32 %EF%BC%94 abc 2/ 2// %00"
-NAMES = "limit exclude_seen exclude_ids min_age max_age gender interests max_km algorithm_version use_cache offset l%69mit %00"
+NAMES = (
+    "limit exclude_seen exclude_ids min_age max_age gender interests max_km algorithm_version use_cache explain offset l%69mit"
+)
 VALUES = "1 20 0 101 true false 30 v1 tea %C3%A9 %ff + a%26b %00 1e3"
 ids = st.sampled_from([*IDS.split(), ""])
-names = st.sampled_from(NAMES.split())
+names = st.sampled_from([*NAMES.split(), "%00"])
 values = st.sampled_from([*VALUES.split(), "", "x" * 600])
 queries = st.lists(st.tuples(names, st.sampled_from(["=", "", "=="]), values), max_size=3).map(
     lambda pairs: "&".join("".join(pair) for pair in pairs)
@@ -207,6 +209,15 @@ async def test_an_answer_that_is_there_does_not_meet_the_controller() -> None:
     [asked] = world.asked
     assert (world.hits, answer.status_code, answer.json()["request_id"]) == (1, 200, "mine")
     assert (asked.viewer_id, asked.limit, asked.filters.genders, asked.request_id) == (42, 5, ("female",), "mine")
+
+
+@pytest.mark.parametrize(("query", "hits"), [("explain=true", 0), ("explain=1&limit=5", 0), ("explain=false", 1)])
+async def test_whoever_wants_reasons_is_left_to_the_controller(query: str, hits: int) -> None:
+    world = World()
+    async with client_of(served(world)) as client:
+        await client.get(ROUTE.format(user_id=42) + f"?{query}")
+    [asked] = world.asked
+    assert (world.hits, asked.explain) == (hits, not hits)
 
 
 @pytest.mark.parametrize("failure", [KeyError("x"), DatabaseUnavailable()])

@@ -51,6 +51,11 @@ def test_features_of_one_theme_count_together() -> None:
     assert reasons(added, met()) == ("lives less than 1 km away", "shares Hiking and jazz")
 
 
+def test_a_feature_that_counts_against_somebody_does_not_speak_for_its_theme() -> None:
+    place_unknown = {"latitude": None, "longitude": None}
+    assert reasons({"distance_km": 0.5, "same_location": -0.1}, met(candidate=place_unknown)) == ()
+
+
 @pytest.mark.parametrize("name", sorted(SILENT))
 def test_private_acts_and_what_people_seek_are_never_told(name: str) -> None:
     assert reasons({name: 9.0}, met()) == ()

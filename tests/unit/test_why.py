@@ -111,6 +111,21 @@ async def test_somebody_found_now_and_not_in_an_older_pool_says_so() -> None:
     assert why.message == "Found now, and not when the pool was made."
 
 
+async def test_a_cached_pool_too_short_for_the_question_is_made_anew_as_for_a_request() -> None:
+    world = crowd()
+    await world.orchestrator.recommend(RecommendationRequest(viewer_id=1, limit=5))
+    world.memory.people[50] = world.database.people[50] = person(50)
+    why = await ask(world, 50, limit=100)
+    assert (why.left_at, why.cached, why.position) == (None, False, 1)
+
+
+async def test_sources_that_draw_are_asked_once_more_with_the_lots_of_the_pool() -> None:
+    seeds = []
+    source = FakeSource(lambda people, query: seeds.append(query.seed) or people.search("mutual", None, 10))
+    await ask(crowd(drawing=source), 9)
+    assert (len(seeds), len(set(seeds))) == (2, 1)
+
+
 async def test_a_cached_pool_is_looked_at_and_nothing_is_stored_or_remembered() -> None:
     world = crowd()
     assert (await ask(world, 39)).cached is False
