@@ -1,5 +1,6 @@
 """`amity experiments estimate`: a ranker judged by the draws of exploration slots, before anybody is served by it."""
 
+import math
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from service.telemetry import Progress
 from service.training.rankers import scores_of
 
 DAYS = 28
+MOST_DAYS = 3650
 MOST_DRAWS = 50_000
 """650 MB of features read, 160 MB of them kept."""
 SEED = 7
@@ -57,14 +59,18 @@ def add_to(group: typer.Typer) -> None:
     def estimate(
         algorithm: Annotated[str, typer.Argument(help="An installed ranker; it need not have served anybody.")],
         against: Annotated[str | None, typer.Option(help="Ranker to compare with; the default one if not given.")] = None,
-        days: Annotated[float, typer.Option(min=0, help="Slates of so many days until now.")] = DAYS,
+        days: Annotated[float, typer.Option(help="Slates of so many days until now.")] = DAYS,
         bundle: Annotated[str | None, typer.Option(help="Bundle to take the rankers from; the live one if not given.")] = None,
         in_sample: Annotated[bool, typer.Option("--in-sample", help="Count slates that the bundle learnt from, too.")] = False,
-        clip: Annotated[float | None, typer.Option(min=1, help="Cut weights above this; calmer, and too low.")] = None,
+        clip: Annotated[float | None, typer.Option(help="Cut weights above this, 1 or more; calmer, and too low.")] = None,
         draws: Annotated[int, typer.Option(min=1, help="At most so many draws, by lot.")] = MOST_DRAWS,
         as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")] = False,
     ) -> None:
         """Estimate what a ranker not yet served would bring, from the draws of exploration slots."""
+        if not 0 < days <= MOST_DAYS:  # not left to typer, whose bounds let NaN through
+            raise OperatorError(f"--days must be above 0 and at most {MOST_DAYS}")
+        if clip is not None and not 1 <= clip < math.inf:
+            raise OperatorError("--clip must be a number from 1 on")
         question = Question(
             algorithm=algorithm,
             against=against,
@@ -170,7 +176,7 @@ class _Gathered:
             except PluginBroken as exc:
                 raise PluginBroken(f"ranker {name!r} {exc}") from exc
         self._features.append(_aligned(draw))
-        self.kept.append(msgspec.structs.replace(draw, features=_NONE))
+        self.kept.append(msgspec.structs.replace(draw, names=(), features=_NONE))
 
     def scored(self) -> Scored:
         """All of them, one after another."""

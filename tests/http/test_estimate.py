@@ -9,11 +9,11 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
-import typer
 from amity_rankers.contract import CONTRACT_VERSION, Floats, RankingBatch
 from typer.testing import CliRunner
 
 from service.cli import estimate
+from service.cli.commands import app
 from service.cli.estimate import Question
 from service.domain import Profile
 from service.errors import BundleInvalid, OperatorError, PluginBroken
@@ -142,21 +142,20 @@ async def test_the_better_of_two_rankers_is_found_before_either_serves(settings:
 
 
 async def _as_a_command(settings: Settings) -> None:
-    group = typer.Typer()
-    group.callback()(lambda: None)
-    estimate.add_to(group)
     variables = {"AMITY_DATABASE_URL": settings.database_url, "AMITY_HOME": str(settings.home)}
-    heuristic = ["estimate", "heuristic", "--against", "heuristic"]
-    said = await asyncio.to_thread(CliRunner().invoke, group, [*heuristic, "--json"], env=variables)
+    heuristic = ["experiments", "estimate", "heuristic", "--against", "heuristic"]
+    said = await asyncio.to_thread(CliRunner().invoke, app, [*heuristic, "--json"], env=variables)
     report = msgspec.json.decode(said.stdout, type=EstimateReport)
     assert (report.algorithm, report.against, report.agreement) == ("heuristic", "heuristic", 1.0)
     assert set(report.likes.estimates) == {"heuristic", AS_DRAWN}
     assert report.likes.differences.keys() == {AS_DRAWN}
-    said = await asyncio.to_thread(CliRunner().invoke, group, heuristic, env=variables)
+    said = await asyncio.to_thread(CliRunner().invoke, app, heuristic, env=variables)
     assert "effective slots" in said.stdout
     assert report.verdicts["likes"] in said.stdout
-    for wrong in (["--days", "-1"], ["--clip", "0.5"], ["--days", "soon"]):
-        assert (await asyncio.to_thread(CliRunner().invoke, group, [*heuristic, *wrong], env=variables)).exit_code == 2
+    for wrong in (["--days", "-1"], ["--days", "nan"], ["--days", "inf"], ["--clip", "0.5"], ["--clip", "nan"]):
+        done = await asyncio.to_thread(CliRunner().invoke, app, [*heuristic, *wrong], env=variables)
+        assert isinstance(done.exception, OperatorError)
+        assert wrong[0] in str(done.exception)
 
 
 async def _refused(settings: Settings) -> None:
