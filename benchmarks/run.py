@@ -11,7 +11,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from benchmarks import churn, experiments, fleet, hits, import_rate, million, newcomers, replicas, scale, scale_results
+from benchmarks import churn, experiments, fleet, hits, import_rate, million, newcomers, replicas, routing, scale, scale_results
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -38,6 +38,7 @@ def main() -> None:
     rows += first_likes(FULL_SEEDS if full else SEEDS)
     rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += experiments.measure(experiments.FULL_EFFORT if full else experiments.EFFORT, PLOTS if full else RESULTS.parent)
+    rows += routing.measure()
     rows += retrieval(full)
     _write(rows)
 
