@@ -1,9 +1,11 @@
 """What scores are made of, asked of the rankers that made them; for those who are shown, in words."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from amity_rankers.contract import Floats, RankingBatch
@@ -11,11 +13,13 @@ from amity_rankers.contract import Floats, RankingBatch
 from service.domain import Profile
 from service.errors import StageBroken, StageFailed
 from service.plugins import LoadedRanker
-from service.recommend.ports import Asking, EligiblePeople, Models, Trail
+from service.recommend.ports import Asking, EligiblePeople, Models, Population, Trail
 from service.recommend.reasons import Pair, reasons
 from service.recommend.stages import Breakers, enter
 from service.resilience import Deadline
 from service.threads import ThreadDoor
+
+T = TypeVar("T")
 
 FACTS = ("mutual_affinity", "content_similarity", "candidate_log_likes_received", "candidate_log_likes_given")
 """Features that reasons look at besides those that a ranker requires."""
@@ -63,47 +67,49 @@ class Explaining:
     ) -> Told:
         """Reasons for people who are shown, each with the name of the ranker that scored them. Features are as they are now; a
         pool made a while ago was scored on those of then. A ranker that fails is named in the trail."""
-        people, deadline = models.population.eligible(asking), deadline.part(self._share)
+        deadline = deadline.part(self._share)
         told: dict[int, tuple[str, ...]] = {}
         for name in dict.fromkeys(name for name, _ in shown):
             loaded = models.rankers.get(name)
-            group = [candidate for ranked_by, candidate in shown if ranked_by == name]
             if loaded is None or contributing(loaded) is None:
                 continue
+            group = [candidate for ranked_by, candidate in shown if ranked_by == name]
             try:
-                whys = await self.ask(loaded, people, group, deadline)
+                told |= await self._enter(loaded, partial(self._in_words, loaded, asking, models.population, group, deadline))
             except StageFailed as exc:
                 trail.bend("explain", exc.reason, None)
-                continue
-            told |= {one.id: in_words(why, asking, one) for one, why in zip(group, whys, strict=True)}
         return Told(
             explained=all(candidate.id in told for _, candidate in shown),
             reasons=tuple(told.get(candidate.id, ()) for _, candidate in shown),
         )
 
-    async def ask(
-        self,
-        loaded: LoadedRanker,
-        people: EligiblePeople,
-        candidates: Sequence[Profile],
-        deadline: Deadline,
-        private: bool = False,
-    ) -> list[Why]:
-        """What the candidates' scores are made of. Unless `private`, as if none of them had liked the viewer: what is made of
-        the answer must not tell who has. Raises StageFailed."""
-        method = contributing(loaded)
+    async def ask(self, loaded: LoadedRanker, people: EligiblePeople, candidate: Profile, deadline: Deadline) -> Why:
+        """What one candidate's score is made of, private acts included. Raises StageFailed."""
+        (why,) = await self._enter(loaded, partial(self._whys, loaded, people, [candidate], deadline, private=True))
+        return why
 
-        async def work() -> list[Why]:
-            if method is None:
-                raise StageBroken(f"{loaded.name} cannot explain", reason="unexplained")
-            batch, facts = _batch(loaded, people, candidates, private)
-            if loaded.inline:
-                amounts = method(batch)
-            else:
-                amounts = await self._door.call(_part(loaded), method, batch, deadline=deadline)
-            return _whys(batch.names, facts, checked(amounts, facts.shape[0], len(batch.names)))
-
+    async def _enter(self, loaded: LoadedRanker, work: Callable[[], Awaitable[T]]) -> T:
         return await enter("explain", self._breakers[_part(loaded)], work)
+
+    async def _in_words(
+        self, loaded: LoadedRanker, asking: Asking, memory: Population, group: Sequence[Profile], deadline: Deadline
+    ) -> dict[int, tuple[str, ...]]:
+        whys = await self._whys(loaded, memory.eligible(asking), group, deadline, private=False)
+        return {candidate.id: in_words(why, asking, candidate) for candidate, why in zip(group, whys, strict=True)}
+
+    async def _whys(
+        self, loaded: LoadedRanker, people: EligiblePeople, candidates: Sequence[Profile], deadline: Deadline, private: bool
+    ) -> list[Why]:
+        """Unless `private`, as if no candidate had liked the viewer: what is made of the answer must not tell who has."""
+        method = contributing(loaded)
+        if method is None:
+            raise StageBroken(f"{loaded.name} cannot explain", reason="unexplained")
+        batch, facts = _batch(loaded, people, candidates, private)
+        if loaded.inline:
+            amounts = method(batch)
+        else:
+            amounts = await self._door.call(_part(loaded), method, batch, deadline=deadline)
+        return _made(batch.names, facts, checked(amounts, len(candidates), len(batch.names)))
 
 
 def checked(amounts: Floats, n: int, n_features: int) -> Floats:
@@ -146,7 +152,7 @@ def _batch(
     return RankingBatch(people.viewer_id, ids, needs, features), facts
 
 
-def _whys(names: tuple[str, ...], facts: Floats, amounts: Floats) -> list[Why]:
+def _made(names: tuple[str, ...], facts: Floats, amounts: Floats) -> list[Why]:
     columns = _with_facts(names)
     return [
         Why(dict(zip(columns, values, strict=True)), dict(zip(names, adds, strict=True)))

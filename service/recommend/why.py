@@ -189,7 +189,7 @@ class Why:
             return reply
         deadline = Deadline(self.deadline_s, self.monotonic)
         try:
-            (why,) = await self.courses.explaining.ask(loaded, case.people, [case.candidate], deadline, private=True)
+            why = await self.courses.explaining.ask(loaded, case.people, case.candidate, deadline)
         except StageFailed as exc:
             case.turn.trail.bend("explain", exc.reason, None)
             return reply

@@ -123,6 +123,12 @@ async def test_one_that_explains_badly_is_named_and_ranks_on(contributing: Any, 
     assert (await made.orchestrator.recommend(ask(explain=False, use_cache=False))).degraded == ()
 
 
+async def test_whatever_goes_wrong_in_explaining_leaves_the_slate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.recommend.explaining.reasons", lambda contributions, pair: contributions["no such"])
+    slate = await world(Explainer()).orchestrator.recommend(ask())
+    assert (slate.total_count, slate.degraded) == (3, (Degradation("explain", "exception", None),))
+
+
 async def test_one_that_hangs_costs_its_part_of_the_deadline() -> None:
     for_ever = threading.Event()
     made = world(Explainer(lambda batch: for_ever.wait()), inline=False)

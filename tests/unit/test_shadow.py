@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amity_rankers.contract import RankingBatch
 from scipy.stats import spearmanr
 
 from service.domain import RecommendationRequest
@@ -162,7 +163,12 @@ async def test_a_shadow_that_fails_leaves_no_trace_in_answers(name: str) -> None
 
 async def test_what_is_offered_is_scored_in_the_background(name: str) -> None:
     scored = threading.Event()
-    world = crowd(name, FakeRanker(lambda batch: scored.set() or np.full(len(batch.candidate_ids), 0.5, np.float32)))
+
+    def score(batch: RankingBatch) -> Any:
+        scored.set()
+        return np.full(len(batch.candidate_ids), 0.5, np.float32)
+
+    world = crowd(name, FakeRanker(score))
     working = asyncio.create_task(world.shadow.run())
     await world.orchestrator.recommend(RecommendationRequest(viewer_id=1))
     assert await asyncio.to_thread(scored.wait, 10)

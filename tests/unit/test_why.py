@@ -121,8 +121,12 @@ async def test_a_cached_pool_too_short_for_the_question_is_made_anew_as_for_a_re
 
 async def test_sources_that_draw_are_asked_once_more_with_the_lots_of_the_pool() -> None:
     seeds = []
-    source = FakeSource(lambda people, query: seeds.append(query.seed) or people.search("mutual", None, 10))
-    await ask(crowd(drawing=source), 9)
+
+    def draw(people: Any, query: Any) -> Any:
+        seeds.append(query.seed)
+        return people.search("mutual", None, 10)
+
+    await ask(crowd(drawing=FakeSource(draw)), 9)
     assert (len(seeds), len(set(seeds))) == (2, 1)
 
 
