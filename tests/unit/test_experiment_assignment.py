@@ -1,9 +1,11 @@
 """Assignment: the same numbers everywhere, arms by weight, and ramping that moves nobody."""
 
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from service.experiments.assignment import arm_index, bounds, bucket, takes_part
 from service.experiments.lifecycle import ramp, start
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+README = Path(__file__).parents[2] / "service" / "experiments" / "README.md"
 GOLDEN = {
     ("experiment:ranker-2026-11", "1"): 2402,
     ("experiment:ranker-2026-11", "42"): 2132,
@@ -53,6 +56,11 @@ def test_buckets_are_those_that_are_written_down(salt: str, unit: str) -> None:
 @pytest.mark.parametrize("weights", GOLDEN_BOUNDS)
 def test_the_ends_of_arms_are_those_that_are_written_down(weights: tuple[float, ...]) -> None:
     assert bounds(weights) == GOLDEN_BOUNDS[weights]
+
+
+def test_the_documentation_gives_the_golden_numbers() -> None:
+    rows = re.findall(r"^\| `(.+)` \| `(.+)` \| (\d+) \|$", README.read_text(), re.MULTILINE)
+    assert {(salt, unit): int(number) for salt, unit, number in rows} == GOLDEN
 
 
 @pytest.mark.skipif(shutil.which("b2sum") is None, reason="another program's BLAKE2b is not installed")
