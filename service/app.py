@@ -50,7 +50,7 @@ INJECTED = (
     "fleet_performance",
     "models",
     "breakers",
-    "left_out",
+    "stock",
     "management",
     "reports",
     "users",

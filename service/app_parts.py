@@ -1,28 +1,26 @@
 """The parts of a replica, built in the order in which they need one another, and taken down in the reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 
 from service.app_recommend import Answering, Shared, injected, management
-from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
 from service.background import Background
 from service.controllers.operations import Readiness
-from service.errors import AmityError, StageBusy, StageTimeout
+from service.errors import AmityError
 from service.experiments.management import Management
 from service.experiments.registry import Registry
-from service.features.definitions import FEATURES
 from service.fleet.client import Fleet
 from service.fleet.figures import FleetFigures
-from service.plugins import Installed, InstalledRanker, LoadedRanker, instantiate_one, load_rankers, standing
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load
 from service.population.watcher import BundleWatcher
+from service.ranker_stock import Rankers, RankerStock
 from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.impressions import ImpressionQueue
 from service.recommend.models import LiveModels
@@ -50,13 +48,10 @@ _LOG = structlog.get_logger("amity.app")
 
 WRITE_TIMEOUT_S = 5.0
 """Bound on one statement of a write; reads within a request have their own, shorter one."""
-RANKER_LOAD_S = 30.0
-"""A model of some hundred megabytes takes a second."""
 FLUSH_S = 5.0
 """Time for writing the last impressions at the end."""
 MAINTENANCE_S = 3600.0
 
-Rankers = Mapping[str, LoadedRanker]
 Holder = PopulationHolder[Rankers]
 
 
@@ -80,8 +75,8 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         origin = _origin(settings, database, door)
         experiments = Experiments(database.sessions)
         registry = Registry(experiments, door, settings.default_ranker)
-        installed = _installed(settings)
-        holder, feed = await _population(settings, origin, background, registry, installed)
+        stock = RankerStock(settings, door)
+        holder, feed = await _population(settings, origin, background, registry, stock)
         await registry.load()
         background.keep("experiments", registry.run)
         fleet = Fleet.open(settings.redis_url, settings.redis_timeout_ms / 1000, Breaker("redis"))
@@ -109,7 +104,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         background.keep("shadow", answering.shadow.run)
         yield injected(shared, answering, origin, models, feed) | {
             "fleet_performance": figures,
-            "left_out": installed.problems,
+            "stock": stock,
             "management": managing,
             "matches": Matches(database.sessions),
             "reports": Reports(
@@ -134,43 +129,18 @@ def _origin(settings: Settings, database: Database, door: ThreadDoor) -> Origin:
     )
 
 
-def _installed(settings: Settings) -> Installed[InstalledRanker]:
-    installed = load_rankers(settings, FEATURES)
-    for problem in installed.problems:
-        _LOG.warning("ranker left out", ranker=problem.name, reason=problem.reason)
-    return installed
-
-
 async def _population(
-    settings: Settings, origin: Origin, background: Background, registry: Registry, installed: Installed[InstalledRanker]
+    settings: Settings, origin: Origin, background: Background, registry: Registry, stock: RankerStock
 ) -> tuple[Holder, ChangeFeed]:
     """Everyone, loaded and caught up with; then kept so."""
-
-    async def prepare(bundle: Bundle | None) -> Rankers:
-        return await _loaded_rankers(origin.door, installed, bundle)
-
     loaded = await load(origin)
-    holder: Holder = PopulationHolder(loaded.population, await prepare(loaded.bundle), settings.overlay_max)
+    holder: Holder = PopulationHolder(loaded.population, await stock.loaded(loaded.bundle), settings.overlay_max)
     feed = ChangeFeed(origin, holder, settings.feed_poll_ms, {"bundle": lambda: watcher.nudge(), "experiment": registry.nudge})
-    watcher = BundleWatcher(origin, holder, feed, prepare, settings.bundle_poll_ms)
+    watcher = BundleWatcher(origin, holder, feed, stock.loaded, settings.bundle_poll_ms)
     await feed.catch_up()
     background.keep("feed", feed.run)
     background.keep("bundles", watcher.run)
     return holder, feed
-
-
-async def _loaded_rankers(door: ThreadDoor, installed: Installed[InstalledRanker], bundle: Bundle | None) -> Rankers:
-    """One that hangs while it loads keeps none of the others from serving."""
-    rankers = {}
-    for name, ranker in installed.by_name.items():
-        try:
-            deadline = Deadline(RANKER_LOAD_S)
-            rankers[name] = await door.call(f"load:{name}", instantiate_one, ranker, bundle, deadline=deadline)
-        except (StageTimeout, StageBusy) as exc:
-            rankers[name] = standing(ranker, None, f"cannot be loaded: {exc} after {RANKER_LOAD_S:g} s")
-        if rankers[name].problem:
-            _LOG.warning("ranker not loaded", ranker=name, reason=rankers[name].problem)
-    return rankers
 
 
 async def _open_connections(settings: Settings, origin: Origin, fleet: Fleet) -> None:

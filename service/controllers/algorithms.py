@@ -7,7 +7,8 @@ from litestar.params import SkipValidation
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest, reply, spec
 from service.controllers.shapes import Algorithm, AlgorithmsReply, LeftOut
-from service.plugins import LoadedRanker, Problem
+from service.plugins import LoadedRanker
+from service.ranker_stock import RankerStock
 from service.recommend.ports import ModelSource
 from service.recommend.stages import Breakers
 from service.settings import Settings
@@ -31,13 +32,13 @@ class Algorithms(Controller):
         request: AnyRequest,
         models: NamedDependency[SkipValidation[ModelSource]],
         breakers: NamedDependency[SkipValidation[Breakers]],
-        left_out: NamedDependency[SkipValidation[tuple[Problem, ...]]],
+        stock: NamedDependency[SkipValidation[RankerStock]],
         settings: NamedDependency[SkipValidation[Settings]],
     ) -> Response[bytes]:
         now, states = models.current, breakers.states()
         listed = AlgorithmsReply(
             algorithms=tuple(_algorithm(ranker, states.get(ranker.part, "closed")) for _, ranker in sorted(now.rankers.items())),
-            left_out=tuple(LeftOut(problem.name, problem.distributions, problem.reason) for problem in left_out),
+            left_out=tuple(LeftOut(problem.name, problem.distributions, problem.reason) for problem in stock.problems),
             default=settings.default_ranker,
             fallback=settings.fallback_ranker,
             bundle_version=now.population.bundle_version,
