@@ -4,10 +4,12 @@ Whoever changes one holds the lock EXPERIMENTS: what may be started depends on w
 be given the same part of a layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import Select, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +24,8 @@ from service.repositories.tables import experiments as _experiments
 
 Change = Callable[[Experiment, Sequence[Experiment]], Experiment]
 """From an experiment, and all that run now in the order in which they started, to what it becomes. Raises what forbids it."""
+
+_log = structlog.get_logger("amity.experiments")
 
 _COLUMNS = ("name", "status", "created_at", "started_at", "stopped_at")
 """What has a column of its own; the rest is in `definition`."""
@@ -58,7 +62,7 @@ class Experiments:
     async def running(self) -> Sequence[Experiment]:
         """Those that run, in the order in which they started, then by name. By the short way: replicas ask twice a second."""
         rows = await self._sessions.readers.fetch(_RUNNING)
-        return [_experiment(row[:-1], msgspec.json.decode(row[-1])) for row in map(tuple, rows)]
+        return _readable((row[:-1], msgspec.json.decode(row[-1])) for row in map(tuple, rows))
 
     async def change(self, name: str, change: Change, clusters: PackedClusters | None = None) -> Experiment:
         """Replace an experiment by what `change` makes of it, while nobody else changes any; gives what it is now. `clusters`
@@ -101,7 +105,25 @@ async def _one(session: AsyncSession, name: str) -> Experiment:
 
 
 async def _all(session: AsyncSession, query: Select[Any]) -> Sequence[Experiment]:
-    return [_experiment(row[:-1], row[-1]) for row in await session.execute(query)]
+    return _readable((row[:-1], row[-1]) for row in await session.execute(query))
+
+
+def _readable(rows: Iterable[tuple[Sequence[Any], dict[str, Any]]]) -> list[Experiment]:
+    """Those that this version understands: another's, of a design that is unknown here, must not keep replicas from routing the
+    rest."""
+    found = []
+    for columns, definition in rows:
+        try:
+            found.append(_experiment(columns, definition))
+        except msgspec.ValidationError as exc:
+            _complain(columns[0], str(exc))
+    return found
+
+
+@cache
+def _complain(name: str, reason: str) -> None:
+    """Once: they are read twice a second."""
+    _log.error("experiment cannot be read and is left out", experiment=name, reason=reason)
 
 
 async def _put_clusters(session: AsyncSession, name: str, packed: PackedClusters) -> None:

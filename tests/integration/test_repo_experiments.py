@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from service.domain_experiments import Arm, ClusterMap, Experiment, Guardrails
 from service.errors import ExperimentConflict, UnknownExperiment
-from service.repositories.calls import read
+from service.repositories.calls import read, write
 from service.repositories.clusters import pack
 from service.repositories.database import Database
 from service.repositories.experiments import Experiments
@@ -75,6 +75,15 @@ async def test_those_that_run_come_in_the_order_in_which_they_started(experiment
         await experiments.create(given)
     assert [each.name for each in await experiments.running()] == ["first", "a", "b"]
     assert {each.name for each in await experiments.list()} == {"a", "b", "draft", "first", "over"}
+
+
+async def test_one_of_a_later_version_is_left_out(experiments: Experiments, database: Database) -> None:
+    await experiments.create(running("later"))
+    await experiments.create(running("known"))
+    bandit = text("update experiments set definition = definition || '{\"design\": \"bandit\"}' where name = 'later'")
+    await write(database.sessions, lambda session: session.execute(bandit))
+    assert [each.name for each in await experiments.running()] == ["known"]
+    assert [each.name for each in await experiments.list()] == ["known"]
 
 
 async def test_a_change_that_is_refused_changes_nothing(experiments: Experiments) -> None:
