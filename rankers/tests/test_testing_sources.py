@@ -80,6 +80,23 @@ def test_source_that_draws_globally_fails() -> None:
         source_suite(drawn).test_global_randomness_is_neither_used_nor_touched()
 
 
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [(lambda: sum(range(1_000_000)), "takes .* ms"), (lambda: np.ones(10_000_000).sum(), "takes .* MB")],
+    ids=["slow", "large"],
+)
+def test_costly_source_fails(work: Callable[[], object], said: str) -> None:
+    def costly(people: People, query: SourceQuery) -> Found:
+        work()
+        return Everyone().find(people, query)
+
+    source_suite(Everyone().find).test_finding_500_of_5000_is_quick_and_small()
+    checked = source_suite(costly)
+    checked.most_ms = 5.0 if "ms" in said else 1e4  # type: ignore[misc]
+    with pytest.raises(AssertionError, match=said):
+        checked.test_finding_500_of_5000_is_quick_and_small()
+
+
 def test_list_people_search_is_best_first_with_ties_by_id() -> None:
     people = ListPeople([9, 4, 7, 2], vectors={"mutual": [[1, 0], [2, 0], [2, 0], [0, 5]]})
     best = people.search("mutual", np.array([1, 0], np.float32), 3)

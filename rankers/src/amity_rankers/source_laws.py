@@ -1,5 +1,7 @@
-"""Laws of candidate sources."""
+"""Laws of candidate sources. They may ask elsewhere, of a search engine say, under the service's deadline; so unlike rankers they
+are not held to reach for nothing outside."""
 
+import time
 from typing import ClassVar
 
 import numpy as np
@@ -7,16 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amity_rankers.checks import global_randomness, run_together, seed_everything
+from amity_rankers.checks import global_randomness, grown_mb, quickest_ms, run_together, seed_everything
 from amity_rankers.contract import CONTRACT_VERSION, CandidateSource, Found, Ids, SourceQuery
 from amity_rankers.people import NOW_S, ListPeople, crowd
 from amity_rankers.suite import laws, seeds
 
+N_PEOPLE = 5000
+
 
 class SourceContract:
-    """Set `source`. Override `query` when yours needs another k or time."""
+    """Set `source`. Override `query` when yours needs another k or time. `most_ms`: CPU of finding 500 of 5,000 people;
+    `most_mb`: what that takes meanwhile."""
 
     source: ClassVar[type[CandidateSource]]
+    most_ms: ClassVar[float] = 60.0
+    most_mb: ClassVar[float] = 50.0
 
     def query(self, k: int = 20, seed: int = 5) -> SourceQuery:
         return SourceQuery(k=k, now_s=NOW_S, seed=seed)
@@ -92,3 +99,10 @@ class SourceContract:
         for found, expected in zip(together, alone, strict=True):
             assert len(found) == 20
             assert all(np.array_equal(one, expected) for one in found)
+
+    def test_finding_500_of_5000_is_quick_and_small(self) -> None:
+        source, people, query = self.source(), crowd(N_PEOPLE), self.query(k=500)
+        took_ms = quickest_ms(lambda: source.find(people, query), time.process_time)
+        taken_mb = grown_mb(lambda: source.find(people, query))
+        assert took_ms <= self.most_ms, f"finding takes {took_ms:.1f} ms, and {self.most_ms:g} are allowed (most_ms)"
+        assert taken_mb <= self.most_mb, f"finding takes {taken_mb:.0f} MB, and {self.most_mb:g} are allowed (most_mb)"
