@@ -98,7 +98,7 @@ async def ask(
     # All that are installed: whoever is asked about may be one that replicas do not load yet.
     installed = load_rankers(msgspec.structs.replace(settings, rankers=""), FEATURES, entry_points)
     rankers = {name: _loaded(installed, bundle, name) for name in dict.fromkeys((question.algorithm, against))}
-    window, notes = _window(question, bundle, rankers)
+    window, notes = window_of(question, bundle, rankers)
     logged, gathered = Logged(database.sessions), _Gathered(rankers)
     counts = await logged.counts(window)
     async with aclosing(logged.draws(window, question.most_draws)) as batches:  # closed at once where a ranker cannot score
@@ -119,7 +119,7 @@ async def ask(
     return estimates.report(heading, share, gathered.scored(), question.clip, question.seed, tuple(notes))
 
 
-def _window(question: Question, bundle: Bundle | None, rankers: dict[str, LoadedRanker]) -> tuple[Window, list[str]]:
+def window_of(question: Question, bundle: Bundle | None, rankers: dict[str, LoadedRanker]) -> tuple[Window, list[str]]:
     """The time that counts, and what is to be said of it: a ranker must not be judged by what it learnt from."""
     until = datetime.now(UTC)
     since = until - timedelta(days=question.days)
