@@ -11,7 +11,20 @@ import platform
 import tempfile
 from pathlib import Path
 
-from benchmarks import churn, experiments, fleet, hits, import_rate, million, newcomers, replicas, routing, scale, scale_results
+from benchmarks import (
+    churn,
+    experiments,
+    fleet,
+    hits,
+    import_rate,
+    million,
+    newcomers,
+    rankers,
+    replicas,
+    routing,
+    scale,
+    scale_results,
+)
 from benchmarks.rows import Row, lines
 from service.embedded.lease import EmbeddedServers
 
@@ -19,7 +32,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 PLOTS = Path(__file__).parent / "plots"
 LEAST_IMPORT_PER_S = 50_000
 LEAST_COLD_GAIN = 1.5
-N_NEWCOMERS_AMONG = 5000
+N_DEMO = 5000
 N_FIRST_LIKES = 3
 SEEDS = [7]
 FULL_SEEDS = [7, 8, 9]
@@ -36,6 +49,7 @@ def main() -> None:
     rows += pools(full)
     rows += million.measure(million.FULL_EFFORT if full else million.EFFORT)
     rows += first_likes(FULL_SEEDS if full else SEEDS)
+    rows += rankers.measure(N_DEMO, FULL_SEEDS if full else SEEDS)
     rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += experiments.measure(experiments.FULL_EFFORT if full else experiments.EFFORT, PLOTS if full else RESULTS.parent)
     rows += routing.measure()
@@ -85,7 +99,7 @@ def pools(full: bool) -> list[Row]:
 def first_likes(seeds: list[int]) -> list[Row]:
     """Newcomers' lists after three likes against a model trained anew; real people's too where AMITY_EVAL_DATA is set."""
     found: list[Row] = []
-    for name, material in newcomers.materials(N_NEWCOMERS_AMONG):
+    for name, material in newcomers.materials(N_DEMO):
         found += newcomers.measured(name, material, seeds, N_FIRST_LIKES)
     return found
 
