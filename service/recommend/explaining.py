@@ -134,7 +134,7 @@ def in_words(why: Why, asking: Asking, candidate: Profile) -> tuple[str, ...]:
         values=why.values,
         n_liked_by=_count(why.values["candidate_log_likes_received"]) - (candidate.id in relations.liked),
         n_likes=_count(why.values["candidate_log_likes_given"]) - (candidate.id in relations.liked_by),
-        n_viewer_likes=len(relations.liked - {candidate.id}),
+        n_viewer_likes=len(relations.liked) - (candidate.id in relations.liked),
     )
     return reasons(why.contributions, pair)
 

@@ -5,7 +5,6 @@ nothing is invented, and what counts against somebody is never told. What people
 features of these are never put into words (`SILENT`), and others' likes only where they are those of many.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -65,19 +64,26 @@ def reasons(contributions: Mapping[str, float], pair: Pair) -> tuple[str, ...]:
     """The strongest reasons first, at most MOST. `contributions`: by feature, what it adds to the log-odds of a match, against
     an average candidate. Features of one theme are added up first: where two say nearly the same, a ranker may add much for
     the one and take it away for the other."""
-    themes: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    strength: dict[str, float] = {}
     for name, amount in contributions.items():
         if name in _PHRASES:
-            themes[_PHRASES[name][0]].append((-amount, name))
-    strength = {theme: -sum(against for against, _ in features) for theme, features in themes.items()}
+            theme = _PHRASES[name][0]
+            strength[theme] = strength.get(theme, 0.0) + amount
     told: list[str] = []
-    for theme in sorted(strength, key=lambda theme: (-strength[theme], theme)):
-        if strength[theme] < LEAST_LOG_ODDS or len(told) == MOST:
-            break
-        speaking = (_PHRASES[name][1](pair) for against, name in sorted(themes[theme]) if against < 0)
-        if (phrase := next(filter(None, speaking), None)) is not None:
+    for _, theme in sorted((-amount, theme) for theme, amount in strength.items() if amount >= LEAST_LOG_ODDS):
+        phrase = _phrase(theme, contributions, pair)
+        if phrase is not None:
             told.append(phrase)
+        if len(told) == MOST:
+            break
     return tuple(told)
+
+
+def _phrase(theme: str, contributions: Mapping[str, float], pair: Pair) -> str | None:
+    """The words of the theme's strongest feature that speaks for the candidate and whose facts hold."""
+    speaking = sorted((-contributions.get(name, 0.0), name) for name in _FEATURES[theme])
+    phrases = (_PHRASES[name][1](pair) for against, name in speaking if against < 0)
+    return next(filter(None, phrases), None)
 
 
 def _taste_of_viewer(pair: Pair) -> str | None:
@@ -183,3 +189,4 @@ _PHRASES: dict[str, tuple[str, Phrase]] = {
 """By feature: its theme, and the words for it. Every feature is here or in SILENT."""
 
 TELLING = frozenset(_PHRASES)
+_FEATURES = {theme: [name for name in _PHRASES if _PHRASES[name][0] == theme] for theme, _ in _PHRASES.values()}
