@@ -1,7 +1,7 @@
 """LightGBM's trees, scored through the C interface of its library.
 
 `import lightgbm` brings scikit-learn and scipy with it: 86 MB and 2.8 s in every replica, for nothing that scoring needs. The
-library and a model take 5 MB and 0.03 s. It is loaded with the first trees, and needs the system's `libgomp`.
+library and a model take 5 MB and 0.06 s. It is loaded with the first trees, and needs the system's `libgomp`.
 """
 
 import ctypes
