@@ -18,7 +18,7 @@ _ORDINARY = "#868e96"
 def draw(same: Looks, different: Sequence[Looks], metrics: Sequence[str], path: Path) -> None:
     """Three panels into one picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    figure = Figure(figsize=(15, 6), layout="constrained")
     false, power, one = figure.subplots(1, 3)
     days = np.arange(1, same.value.shape[1] + 1)
     for i, name in enumerate(metrics):
@@ -50,4 +50,4 @@ def _dress(axis: Any, title: str) -> None:
     axis.set_xlabel("day")
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)

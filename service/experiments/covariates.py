@@ -15,19 +15,20 @@ import numpy as np
 
 from service.experiments.outcomes import Floats, Outcomes
 
-UNITS_PER_COEFFICIENT = 25
-"""As many units (of both arms) are wanted for each covariate: fewer overfit. Few clusters thus take one covariate, or none."""
+UNITS_PER_COEFFICIENT = 12
+"""So many units of the smaller arm are wanted for each covariate: fewer overfit. Few clusters thus take one, or none. With the
+larger arm counted, 17 % of A/A tests of 20 viewers against 180 found a difference; so, 1 %."""
+_LEAST_FREE = 0.05
 _PRIOR_OPINIONS = 20.0
 """A viewer's own like rate from before counts as much as the average of all at as many opinions."""
 
 
 class Adjusted(msgspec.Struct, frozen=True, eq=False):
-    """`shift`: what to take off the difference of the arms. `effects`: the units' residuals, by arm. `inflation`: of the
-    residuals' variance, for the degrees of freedom that the coefficients took."""
+    """`shift`: what to take off the difference of the arms. `effects`: the units' residuals, by arm, as they would be had each
+    unit been left out when the coefficients were found."""
 
     shift: float
     effects: tuple[Floats, Floats]
-    inflation: float
 
 
 def before(outcomes: Outcomes) -> Floats:
@@ -56,29 +57,33 @@ def adjust(effects: tuple[Floats, Floats], covariates: tuple[Floats | None, Floa
     As they are where there are no covariates, too few units, or nothing that varies.
     """
     control, treatment = covariates
-    n_units = sum(map(len, effects))
-    n_wanted = n_units // UNITS_PER_COEFFICIENT
+    n_wanted = min(map(len, effects)) // UNITS_PER_COEFFICIENT
     if control is None or treatment is None or not n_wanted or not (control.size and treatment.size):
-        return Adjusted(0.0, effects, 1.0)
+        return Adjusted(0.0, effects)
     first, second = control[:, :n_wanted], treatment[:, :n_wanted]
     scale = np.sqrt(first.var(axis=0) + second.var(axis=0))
     told = scale > 1e-9 * (np.abs(first).max(axis=0) + np.abs(second).max(axis=0))
     if not told.any():
-        return Adjusted(0.0, effects, 1.0)
+        return Adjusted(0.0, effects)
     first, second = first[:, told] / scale[told], second[:, told] / scale[told]
-    theta, rank = _coefficients(effects, (first, second))
-    residuals = (effects[0] - first @ theta, effects[1] - second @ theta)
-    shift = float((second.mean(axis=0) - first.mean(axis=0)) @ theta)
-    return Adjusted(shift, residuals, (n_units - 2) / (n_units - 2 - rank))
+    theta, residuals = _regressed(effects, (first, second))
+    return Adjusted(float((second.mean(axis=0) - first.mean(axis=0)) @ theta), residuals)
 
 
-def _coefficients(effects: tuple[Floats, Floats], covariates: tuple[Floats, Floats]) -> tuple[Floats, int]:
-    """Least squares within arms. Each arm counts by 1 / n², as its variance does in the difference's."""
-    p = covariates[0].shape[1]
-    gram, moment = np.zeros((p, p)), np.zeros(p)
-    for effect, matrix in zip(effects, covariates, strict=True):
-        centred = matrix - matrix.mean(axis=0)
-        gram += centred.T @ centred / len(matrix) ** 2
-        moment += centred.T @ effect / len(matrix) ** 2
-    theta, _, rank, _ = np.linalg.lstsq(gram, moment, rcond=1e-9)
-    return theta.astype(np.float64), int(rank)
+def _regressed(effects: tuple[Floats, Floats], covariates: tuple[Floats, Floats]) -> tuple[Floats, tuple[Floats, Floats]]:
+    """Coefficients of least squares within arms, and residuals. Each arm counts by 1 / n², as its variance does in the lift's.
+
+    Residuals are divided by 1 - leverage (HC3: MacKinnon and White, J. Econometrics 1985). A viewer who was very active before
+    pulls the coefficients: with plain residuals 6 % of A/A tests of 150 viewers against 1,350 found like rates to differ, so 3 %.
+    """
+    centred = [matrix - matrix.mean(axis=0) for matrix in covariates]
+    counts = [len(matrix) for matrix in centred]
+    gram = sum(matrix.T @ matrix / n**2 for matrix, n in zip(centred, counts, strict=True))
+    moment = sum(matrix.T @ effect / n**2 for matrix, effect, n in zip(centred, effects, counts, strict=True))
+    inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
+    theta = inverse @ moment
+    residuals = []
+    for effect, matrix, n in zip(effects, centred, counts, strict=True):
+        leverage = 1 / n + np.einsum("ij,jk,ik->i", matrix, inverse, matrix) / n**2
+        residuals.append((effect - matrix @ theta) / np.maximum(1 - leverage, _LEAST_FREE))
+    return theta, (residuals[0], residuals[1])

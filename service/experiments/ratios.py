@@ -115,7 +115,7 @@ def lift(control: Counted, treatment: Counted, terms: Terms) -> Lift:
     plain = _variances(effects)
     adjusted = covariates.adjust(effects, (control.before, treatment.before))
     log_ratio = math.log(_ratio(treatment) / _ratio(control)) - adjusted.shift
-    variances = _variances(adjusted.effects) * adjusted.inflation
+    variances = _variances(adjusted.effects)
     se = math.sqrt(variances.sum())
     if se <= _ROUNDING:
         return Lift(value=math.expm1(log_ratio), log_ratio=log_ratio)
