@@ -3,10 +3,10 @@
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from benchmarks.experiments_viewers import DAYS, Simulated
 from service.domain_experiments import Arm
-from service.experiments import sequences
 from service.experiments.analysis import METRICS, Comparison, Plan, compare
 
 Floats = NDArray[np.float64]
@@ -67,13 +67,18 @@ def looked_at(n: int, viewers: int, lift: float = 0.0, n_clusters: int = 0, adju
     return Looks(lift, value, low, high, ordinary, explained, rates, sums, off)
 
 
+def ordinary_half_width(se: float, alpha: float, freedoms: float) -> float:
+    """Half of Welch's interval: right for one look, fixed in advance, and for no other."""
+    return float(se * stdtrit(freedoms, 1 - alpha / 2))
+
+
 def _lifts(comparison: Comparison) -> list[list[float]]:
     found = []
     for each in comparison.against[0].lifts.values():
         if each.se is None or each.freedoms is None:
             found.append([np.nan] * 5)
             continue
-        ordinary = sequences.fixed_half_width(each.se, comparison.terms.alpha, each.freedoms)
+        ordinary = ordinary_half_width(each.se, comparison.terms.alpha, each.freedoms)
         found.append(
             [_number(each.value), _number(each.low), np.inf if each.high is None else each.high, ordinary, each.explained]
         )

@@ -14,7 +14,6 @@ import math
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from service.experiments import covariates, sequences
 from service.experiments.outcomes import Floats
@@ -72,34 +71,13 @@ class Lift(msgspec.Struct, frozen=True, kw_only=True):
 
 def rate(counted: Counted, terms: Terms) -> Estimate:
     """The arm's ratio; without an interval where data are too few or do not vary, and None without a denominator."""
-    return _estimate(counted, terms, least_se=0.0)
-
-
-def share(counted: Counted, terms: Terms) -> Estimate:
-    """A ratio whose numerators are part of their denominators (degraded slates of slates), low and high within 0 to 1.
-
-    For guardrails: it is surely above a bound where `low` is. Units that all agree have an interval here, too, as wide as if each
-    had been one toss of a coin (with one head and one tail added): an arm whose slates are all degraded is found.
-    """
-    n = int(np.count_nonzero(counted.denominator))
-    smooth = (np.count_nonzero(counted.numerator) + 1) / (n + 2)
-    found = _estimate(counted, terms, least_se=math.sqrt((1 - smooth) / (smooth * max(n, 1))))
-    if found.high is not None:
-        return replace(found, high=min(1.0, found.high))
-    if n < LEAST_UNITS or counted.numerator.any():
-        return found
-    others = share(replace(counted, numerator=counted.denominator), terms)
-    return replace(found, low=0.0, high=None if others.low is None else 1 - others.low)
-
-
-def _estimate(counted: Counted, terms: Terms, least_se: float) -> Estimate:
     if not counted.denominator.sum() > 0:
         return Estimate(value=None)
     value = _ratio(counted)
     if not _enough(counted):
         return Estimate(value=value)
     effect = influence(counted)
-    se = max(least_se, math.sqrt(effect.var(ddof=1) / len(effect)))
+    se = math.sqrt(effect.var(ddof=1) / len(effect))
     if se <= _ROUNDING:
         return Estimate(value=value)
     half = sequences.half_width(se, terms.tuned, terms.alpha, len(effect) - 1)

@@ -62,12 +62,6 @@ def p_value(estimate: float, se: float, tuned: float, freedoms: float = math.inf
     return min(1.0, math.exp(math.log1p(g) / 2 - z * z / 2 * g / (1 + g)))
 
 
-def fixed_half_width(se: float, alpha: float, freedoms: float = math.inf) -> float:
-    """Half of the ordinary interval (Welch): right for one look, fixed in advance, and for no other."""
-    quantile = ndtri(1 - alpha / 2) if freedoms >= MANY_FREEDOMS else stdtrit(freedoms, 1 - alpha / 2)
-    return float(se * quantile)
-
-
 def se_to_see(effect: float, tuned: float, alpha: float, power: float = 0.8) -> float:
     """The standard error at which an effect of this size is seen with this power at a look: by bisection."""
     beyond = float(ndtri(power))

@@ -9,13 +9,12 @@ import tea_tasting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.experiments_looks import looked_at
+from benchmarks.experiments_looks import looked_at, ordinary_half_width
 from benchmarks.experiments_viewers import Simulated
 from service.domain_experiments import Arm
-from service.experiments import sequences
 from service.experiments.analysis import METRICS, Plan, compare
 from service.experiments.outcomes import BadOutcomes, Outcomes
-from service.experiments.ratios import Counted, Terms, lift, rate, share
+from service.experiments.ratios import Counted, Terms, lift
 
 ARMS = (Arm(name="control", algorithm_version="v1"), Arm(name="treatment", algorithm_version="v2"))
 PLAIN = Plan(adjust=False)
@@ -42,7 +41,7 @@ def test_fixed_horizon_agrees_with_tea_tasting(metric: str) -> None:
     assert ours.log_ratio is not None
     assert ours.se is not None
     assert ours.freedoms is not None
-    half = sequences.fixed_half_width(ours.se, 0.05, ours.freedoms)
+    half = ordinary_half_width(ours.se, 0.05, ours.freedoms)
     bounds = np.expm1([ours.log_ratio - half, ours.log_ratio + half])
     assert bounds == pytest.approx([theirs.rel_effect_size_ci_lower, theirs.rel_effect_size_ci_upper])
 
@@ -65,7 +64,7 @@ def test_adjustment_agrees_with_tea_tasting() -> None:
     assert ours.value is not None
     assert ours.freedoms is not None
     width = np.log1p(theirs.rel_effect_size_ci_upper) - np.log1p(theirs.rel_effect_size_ci_lower)
-    assert 2 * sequences.fixed_half_width(ours.se, 0.05, ours.freedoms) == pytest.approx(width, rel=0.02)
+    assert 2 * ordinary_half_width(ours.se, 0.05, ours.freedoms) == pytest.approx(width, rel=0.02)
     assert np.log1p(ours.value) == pytest.approx(np.log1p(theirs.rel_effect_size), abs=0.02 * width)
 
 
@@ -197,13 +196,26 @@ def test_no_look_at_all_is_refused() -> None:
         compare([], ARMS)
 
 
-def test_share_of_arms_that_all_fail_is_surely_high() -> None:
-    """A guardrail must find an arm all of whose slates are degraded, though its viewers do not vary."""
-    slates = np.full(30, 4.0)
-    all_of_them = share(Counted(numerator=slates, denominator=slates), Terms())
-    none = share(Counted(numerator=0 * slates, denominator=slates), Terms())
-    assert (all_of_them.low or 0) > 0.8
-    assert all_of_them.high == 1
-    assert none.low == 0
-    assert none.high == pytest.approx(1 - (all_of_them.low or 0))
-    assert rate(Counted(numerator=slates, denominator=slates), Terms()).low is None
+def test_few_in_one_arm_are_not_fitted_by_many_covariates() -> None:
+    """Ten viewers against many: nothing is taken off, for there is nothing to learn of ten."""
+    outcomes = simulated(viewers=800).at(28)
+    few = np.flatnonzero(outcomes.arm == 1)[:10]
+    rows = np.concatenate([np.flatnonzero(outcomes.arm == 0), few])
+    assert compare([changed(outcomes, rows)], ARMS).against[0].lifts["like_rate"].explained == 0
+
+
+def test_viewers_who_were_very_active_before_do_not_narrow_the_interval() -> None:
+    """Residuals count as if the viewer had not been there when the coefficients were found."""
+    rng = np.random.default_rng(12)
+    false = 0
+    for _ in range(300):
+        before = rng.pareto(1.2, (2, 30, 2))
+        sides = [
+            Counted(numerator=1 + rng.poisson(3, 30).astype(np.float64), denominator=np.ones(30), before=each - each.mean(axis=0))
+            for each in before
+        ]
+        found = lift(sides[0], sides[1], Terms())
+        assert found.se is not None
+        assert found.log_ratio is not None
+        false += abs(found.log_ratio) > ordinary_half_width(found.se, 0.05, 58)
+    assert false / 300 <= 0.07
