@@ -373,7 +373,7 @@ async def test_each_slate_leaves_one_impression_and_each_pool_its_features_once(
     assert shown[1].slate_id == slate.slate_id
     assert list(shown[0].candidate_ids) == ids(slate)
     assert len(world.impressions.features) == 1
-    assert len(world.impressions.features[0].matrix) == 4 * 39
+    assert len(world.impressions.features[0].matrix) == 4 * 39 * len(world.impressions.features[0].names)
 
 
 async def test_the_figures_count_requests_by_what_ranked_them() -> None:
