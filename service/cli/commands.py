@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from service.cli import bundles as bundle_commands
-from service.cli import data, doctor, estimate, experiments, run
+from service.cli import data, doctor, estimate, experiments, report, run
 from service.cli import rankers as ranker_commands
 from service.cli.output import answer
 from service.cli.servers import with_servers
@@ -28,6 +28,7 @@ app.add_typer(bundles, name="bundles")
 app.add_typer(rankers, name="rankers")
 app.add_typer(experiments.group, name="experiments")
 estimate.add_to(experiments.group)
+report.add_to(experiments.group)
 
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")]
 DEMO_PEOPLE = 5000

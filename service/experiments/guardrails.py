@@ -16,6 +16,7 @@ import msgspec
 
 from service.domain_experiments import Experiment
 from service.experiments import sequences
+from service.experiments.figures import part, percent
 from service.experiments.ratios import LEAST_UNITS
 from service.experiments.routing import INTERLEAVED
 from service.repositories.arm_figures import ArmServed, Sums
@@ -92,7 +93,7 @@ def _arm_of(experiment: Experiment, name: str) -> str:
 def _latency(arm: ArmServed, bound_ms: float) -> Kept:
     p_value = p_above(arm.slow, P95_SHARE)
     share, beyond = arm.slow.share, (arm.slow.share or 0.0) > P95_SHARE
-    seen = "no time is known yet" if share is None else f"{share:.1%} of the slates took longer than {bound_ms:g} ms"
+    seen = "no time is known yet" if share is None else f"{percent(share)} of the slates took longer than {bound_ms:g} ms"
     return Kept(
         arm=arm.arm,
         guardrail="max_p95_ms",
@@ -100,13 +101,13 @@ def _latency(arm: ArmServed, bound_ms: float) -> Kept:
         value=arm.p95_ms,
         state=_state(beyond, p_value),
         p_value=p_value,
-        text=f"{seen}, and at most {P95_SHARE:.0%} may",
+        text=f"{seen}, and at most {part(P95_SHARE)} may",
     )
 
 
 def _share(arm: str, rail: Rail, sums: Sums, bound: float) -> Kept:
     p_value, share = p_above(sums, bound), sums.share
-    seen = f"no {_WORDS[rail]} yet" if share is None else f"{share:.1%} {_WORDS[rail]}"
+    seen = f"no {_WORDS[rail]} yet" if share is None else f"{percent(share)} {_WORDS[rail]}"
     return Kept(
         arm=arm,
         guardrail=rail,
@@ -114,7 +115,7 @@ def _share(arm: str, rail: Rail, sums: Sums, bound: float) -> Kept:
         value=share,
         state=_state((share or 0.0) > bound, p_value),
         p_value=p_value,
-        text=f"{seen}, and at most {bound:.1%} are allowed",
+        text=f"{seen}, and at most {part(bound)} are allowed",
     )
 
 
@@ -123,7 +124,9 @@ def _newcomers(arm: ArmServed, control: ArmServed, ratio: float) -> Kept:
     p_value = p_below(own, usual, ratio)
     value = own.share / usual.share if own.share is not None and usual.share else None
     seen = (
-        "newcomers' part is not known yet" if value is None else f"newcomers get {value:.0%} of the part that the control gives"
+        "newcomers' part is not known yet"
+        if value is None
+        else f"newcomers get {percent(value, 0)} of the part that the control gives"
     )
     return Kept(
         arm=arm.arm,
@@ -132,7 +135,7 @@ def _newcomers(arm: ArmServed, control: ArmServed, ratio: float) -> Kept:
         value=value,
         state=_state(value is not None and value < ratio, p_value),
         p_value=p_value,
-        text=f"{seen}, and at least {ratio:.0%} is wanted",
+        text=f"{seen}, and at least {part(ratio)} is wanted",
     )
 
 

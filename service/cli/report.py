@@ -1,0 +1,116 @@
+"""`amity experiments report`: on the terminal, as JSON, or as a page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.data import in_database
+from service.cli.output import answer, say
+from service.errors import BadSetting
+from service.experiments import figures
+from service.experiments.reports import ArmReport, Report
+from service.reporting import words
+from service.reporting.building import Reports
+from service.reporting.page import page
+from service.repositories.arm_figures import ArmFigures
+from service.repositories.database import Database
+from service.repositories.experiments import Experiments
+from service.repositories.outcomes import ExperimentOutcomes
+from service.settings import Settings, load
+from service.telemetry import Progress
+from service.threads import ThreadDoor
+
+
+def add_to(group: typer.Typer) -> None:
+    """Make `report` a command of the group `experiments`."""
+
+    @group.command("report")
+    def report(
+        name: str,
+        as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout, as the route does.")] = False,
+        html: Annotated[Path | None, typer.Option(help="Write a page with plots here; it needs nothing else.")] = None,
+    ) -> None:
+        """What an experiment has shown so far, and what it means."""
+        show(load(), name, as_json, html)
+
+
+def show(settings: Settings, name: str, as_json: bool, html: Path | None) -> None:
+    """The report on stdout, and the page where one is asked for."""
+    report = in_database(settings, lambda database, progress: _made(database, name, progress))
+    if html is not None:
+        _write(html, page(report))
+    if as_json:
+        answer(report, True, [])
+    else:
+        _print(report)
+
+
+async def _made(database: Database, name: str, progress: Progress) -> Report:
+    sessions, door = database.sessions, ThreadDoor(1)
+    reports = Reports(
+        experiments=Experiments(sessions), outcomes=ExperimentOutcomes(sessions), figures=ArmFigures(sessions), door=door
+    )
+    try:
+        progress("counting and judging", 0, None)
+        return await reports.of(name)
+    finally:
+        door.close()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise BadSetting(f"cannot write {path}: {exc.strerror}") from exc
+    say(f"The page is in {path}")
+
+
+def _print(report: Report) -> None:
+    console = Console(highlight=False)
+    status = f"{report.status}, {report.days:.1f} days, {figures.part(report.traffic)} of viewers, by {report.randomisation.unit}"
+    console.print(f"{report.name}: {status}", style="bold", markup=False)
+    for verdict in report.verdicts:
+        console.print(verdict.text, markup=False)
+        for note in verdict.notes:
+            console.print(f"  {note}", markup=False)
+    console.print(_arms(report), _rates(report))
+    if (found := report.mismatch) is not None:
+        seen = " : ".join(map(figures.count, found.units))
+        told = "do not fit" if found.found else "fit"
+        console.print(f"Units of the arms: {seen}; they {told} the weights (p = {found.p_value:.3g}).", markup=False)
+    for kept in report.guardrails:
+        console.print(f"Guardrail {kept.guardrail} of {kept.arm}: {kept.state}; {kept.text}.", markup=False)
+    for line in (report.randomisation.statement, report.counting, *report.notes):
+        console.print(line, markup=False)
+
+
+def _arms(report: Report) -> Table:
+    columns = ["arm", "ranker", "viewers", "impressions", "likes", "matches", "p95", "degraded", "empty", "newcomers"]
+    grid = Table(*columns, title="Arms", title_justify="left")
+    for arm in report.arms:
+        grid.add_row(*_cells(arm))
+    return grid
+
+
+def _cells(arm: ArmReport) -> list[str]:
+    return [
+        f"{arm.name} (stopped)" if arm.stopped else arm.name,
+        arm.algorithm_version,
+        *map(figures.count, (arm.viewers, arm.impressions, arm.likes, arm.matches)),
+        figures.milliseconds(arm.p95_ms),
+        *map(figures.percent, (arm.degraded_share, arm.empty_share, arm.newcomer_share)),
+    ]
+
+
+def _rates(report: Report) -> Table:
+    grid = Table(*["metric", "arm", "rate", "between", "lift", "between"], title="Rates and lifts", title_justify="left")
+    for metric, name in words.METRICS.items():
+        for arm in report.arms:
+            rate, lift = arm.rates[metric], arm.lifts.get(metric)
+            shown = ["", ""] if lift is None else [figures.change(lift.value), figures.lift_range(lift)]
+            own = [figures.rate(metric, rate.value), figures.rate_range(metric, rate)]
+            grid.add_row(f"{name} *" if metric == report.primary else name, arm.name, *own, *shown)
+    return grid
