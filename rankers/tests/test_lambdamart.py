@@ -223,3 +223,10 @@ print([name for name in sys.modules if name.split(".")[0] in ("lightgbm", "sklea
 """
     done = subprocess.run([sys.executable, "-c", program], input=ranker.trees.text, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_trees_begin_where_the_line_ends(ranker: LambdaMartRanker) -> None:
+    assert ranker.trees is not None
+    values, taste = features(1000, seed=3), FEATURES.index("forward_affinity")
+    straight = np.abs(ranker.line.contributions(batch(values[:, :N_LINEAR]))[:, taste]).mean()
+    assert np.abs(ranker.trees.shap(values)[:, taste]).mean() < straight / 5

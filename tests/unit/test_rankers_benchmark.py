@@ -16,13 +16,15 @@ SEED = 7
 @pytest.fixture(scope="module")
 def installed() -> dict[str, InstalledRanker]:
     every = load_rankers(Settings(), FEATURES).by_name
-    return {name: every[name] for name in ("heuristic", "popular", "v1")}
+    return {name: every[name] for name in ("heuristic", "popular", "v1", "v2")}
 
 
 def test_every_ranker_is_judged_and_who_learns_beats_who_does_not(installed: dict[str, InstalledRanker]) -> None:
     compared = compare(demo_material(300), installed, SEED)
     assert set(compared.rankers) == set(compared.figures) == set(installed)
-    assert compared.figures["v1"]["auc"] > compared.figures["heuristic"]["auc"]
+    for name in ("v1", "v2"):
+        assert compared.figures[name]["auc"] > compared.figures["heuristic"]["auc"]
+        assert compared.figures[name]["log_loss"] < compared.figures[name]["constant_log_loss"]
     rows = {row.name: row.value for row in means("demo", [compared, compared])}
     assert rows["rankers, demo, v1: ndcg20"] == pytest.approx(compared.figures["v1"]["ndcg20"], abs=1e-4)
 
