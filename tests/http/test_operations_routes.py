@@ -105,8 +105,5 @@ async def test_a_key_that_may_only_write_drops_no_pools_of_everybody_but_one_wit
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/console", "/api/v1/experiments", f"{RECOMMENDATIONS[:-15]}rank", f"{RECOMMENDATIONS[:-15]}why/2"]
-)
-async def test_what_is_not_there_yet_is_absent(client: httpx.AsyncClient, path: str) -> None:
-    assert (await client.get(path)).status_code == 404
+async def test_what_is_not_there_yet_is_absent(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/console")).status_code == 404
