@@ -18,7 +18,7 @@ from service.resilience import Deadline
 from service.threads import ThreadDoor
 
 _LONGEST_S = 300.0
-"""For the statistics: a million slates to 50,000 viewers in four weeks take 4 s of one core."""
+"""For the statistics: 28 looks at a million slates to 50,000 viewers take 1.7 s of one core."""
 
 
 def now_utc() -> datetime:
