@@ -5,7 +5,6 @@ import json
 
 import httpx
 import msgspec
-import pytest
 import structlog
 
 from service.app import create_app
