@@ -196,3 +196,18 @@ def test_few_likes_are_said_with_the_days_it_takes_yet() -> None:
 def test_other_than_two_arms_are_not_interleaved() -> None:
     with pytest.raises(BadOutcomes, match="two arms"):
         prefer(credits_of([], []), ARMS[:1], Terms())
+
+
+def test_preference_is_as_wide_as_confidence_sequences_are() -> None:
+    found = prefer(credits_of(np.repeat([0, 1], 500), np.repeat([1, 0], 500)), ARMS, Terms()).likes
+    assert (found.high or 0) / (found.se or 1) == pytest.approx(3.1, abs=0.1)
+
+
+def test_precise_enough_and_yet_undecided_waits_until_it_must_be_decided() -> None:
+    """1.5 standard errors from none: the interval leaves neither side, though an effect of the size would mostly be seen."""
+    verdict = judge_preference(
+        prefer(credits_of(np.repeat([1, 0], (966, 1034)), np.repeat([0, 1], (966, 1034))), ARMS, Terms()), 0.18
+    )
+    assert verdict.kind == "not_enough_data"
+    assert verdict.more_days is not None
+    assert 5 <= verdict.more_days <= 15
