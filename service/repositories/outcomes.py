@@ -1,7 +1,7 @@
 """What came of an experiment: who was given what, and which likes and matches belong to that. The only SQL of reports.
 
-Set by set: each like finds its slate by a hash join. Of 1.5 million slates, an experiment of a million, to 50,000 viewers who gave
-480,000 likes, takes 13 s of one core; one of 18,000 slates 1.3 s, by the index on experiments.
+Set by set: each like finds its slate by a hash join. Of 1.5 million slates, an experiment of a million, to 50,000 viewers who
+gave 480,000 likes, takes 13 s of one core; one of 18,000 slates 1.3 s, by the index on experiments.
 """
 
 from typing import Any

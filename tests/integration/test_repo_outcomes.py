@@ -135,15 +135,15 @@ async def test_a_match_counts_for_both_who_liked_out_of_a_slate_on_the_day_it_wa
 async def test_a_match_that_was_there_before_the_slate_or_comes_after_the_end_is_none_of_its(
     log: Log, outcomes: ExperimentOutcomes
 ) -> None:
-    await log.did(1, 2, -2)
-    await log.did(2, 1, -1)
+    await log.did(1, 2, 0.2)
+    await log.did(2, 1, 0.3)
     named = slate(1, [2, 3], 1)
     await log.gave(named)
     await log.did(1, 2, 2, named.slate_id)  # said again: the match of before stands
     await log.did(1, 3, 2)
     await log.did(3, 1, 6)
     observed = await outcomes.observed(asked(days=5))
-    assert {row[-1] for row in rows(observed.liked, "viewer", "match_day")} <= {-1}
+    assert rows(observed.liked, "target", "match_day") == [(2, -1), (3, -1)]
 
 
 async def test_the_four_weeks_before_are_known_of_those_who_were_given_a_slate(log: Log, outcomes: ExperimentOutcomes) -> None:
