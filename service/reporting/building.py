@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from service.domain_experiments import ClusterMap, Experiment, Window
 from service.errors import ExperimentConflict
 from service.experiments.guardrails import watched_arms
+from service.experiments.management import now_utc
 from service.experiments.reports import Report
 from service.reporting.judging import Evidence, judged
 from service.repositories.arm_figures import ArmFigures, Wanted
@@ -19,10 +20,6 @@ from service.threads import ThreadDoor
 
 _LONGEST_S = 300.0
 """For the statistics: 28 looks at a million slates to 50,000 viewers take 1.7 s of one core."""
-
-
-def now_utc() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

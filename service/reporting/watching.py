@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
 from service.domain_experiments import Experiment, Window
 from service.errors import AmityError, ExperimentConflict
 from service.experiments.guardrails import Kept, examine, to_stop, watched_arms
-from service.experiments.management import Changes, Management
+from service.experiments.management import Changes, Management, now_utc
 from service.repositories.arm_figures import ArmFigures, Wanted
 from service.repositories.experiments import Experiments
 from service.repositories.outcomes import Asked
@@ -20,10 +20,6 @@ from service.telemetry import GUARDRAIL_ROUNDS, GUARDRAIL_STOPS
 FACT = "guardrails_due_at"
 
 _log = structlog.get_logger("amity.guardrails")
-
-
-def now_utc() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -8,7 +8,8 @@ import pytest
 
 from service.domain_experiments import Arm, Experiment, Guardrails
 from service.experiments.guardrails import ALPHA, examine, p_above, p_below, to_stop, watched_arms
-from service.repositories.arm_figures import ArmServed, Sums
+from service.repositories.arm_figures import ArmServed
+from tests.experiment_evidence import sums
 
 ARMS = (Arm(name="control", algorithm_version="v1"), Arm(name="treatment", algorithm_version="v2"))
 
@@ -16,12 +17,6 @@ ARMS = (Arm(name="control", algorithm_version="v1"), Arm(name="treatment", algor
 def experiment(rails: Guardrails, **changes: Any) -> Experiment:
     given: dict[str, Any] = {"name": "trial", "salt": "s", "traffic": 1.0, "arms": ARMS, "guardrails": rails, "status": "running"}
     return Experiment(**given | {"created_at": datetime(2026, 11, 1, tzinfo=UTC)} | changes)
-
-
-def sums(y: Any, n: Any) -> Sums:
-    """Of viewers with y of n slates each."""
-    y, n = np.broadcast_arrays(np.asarray(y, float), np.asarray(n, float))
-    return Sums(viewers=len(y), y=y.sum(), n=n.sum(), yy=(y * y).sum(), yn=(y * n).sum(), nn=(n * n).sum())
 
 
 def states(rails: Guardrails, **served: ArmServed) -> list[tuple[str, str, str]]:
