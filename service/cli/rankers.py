@@ -16,6 +16,7 @@ from service.repositories import migrate
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.scaffold import check as contract
+from service.scaffold.check import Law
 from service.scaffold.installed import installed_rankers
 from service.scaffold.naming import naming_of
 from service.scaffold.package import write_package
@@ -58,13 +59,19 @@ def check(name: str, law_s: float, as_json: bool) -> bool:
     laws = contract.check(name, law_s)
     broken = [law for law in laws if not law.ok]
     kinds = " and ".join(dict.fromkeys(law.kind for law in laws))
-    verdict = f"{kinds} {name}: {len(laws) - len(broken)} of {len(laws)} laws hold"
+    apply = [law for law in laws if law.applies]
+    verdict = f"{kinds} {name}: {len(apply) - len(broken)} of {len(apply)} laws hold"
     answer(
         {"name": name, "ok": not broken, "laws": laws},
         as_json,
-        [*(f"{'pass' if law.ok else 'FAIL'}  {law.law}{f': {law.reason}' if law.reason else ''}" for law in laws), verdict],
+        [*map(_line, laws), verdict],
     )
     return not broken
+
+
+def _line(law: Law) -> str:
+    state = "FAIL" if not law.ok else "pass" if law.applies else "skip"
+    return f"{state}  {law.law}: {law.reason}" if law.reason else f"{state}  {law.law}"
 
 
 def new(name: str, folder: Path, as_json: bool) -> None:

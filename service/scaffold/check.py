@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import util
@@ -32,6 +32,8 @@ class Law(msgspec.Struct, frozen=True, kw_only=True):
     law: str
     ok: bool
     reason: str | None = None
+    applies: bool = True
+    """False for a law about what this plug-in does not do; `reason` then says what that is."""
 
 
 @dataclass(slots=True)
@@ -62,15 +64,28 @@ class Found:
     def laws(self, kind: str) -> list[Law]:
         """The cases of each law as one."""
         cases: dict[str, list[tuple[str, str | None]]] = {}
-        for name, reason in (self.ended | dict.fromkeys(self.skipped)).items():
-            law, _, case = name.removesuffix("]").partition("[")
-            words = law.removeprefix("test_").replace("_", " ")
-            cases.setdefault(words, []).append((case, reason))
+        for name, reason in self.ended.items():
+            case = name.removesuffix("]").partition("[")[2]
+            cases.setdefault(_words(name), []).append((case, reason))
         laws = []
         for words, ended in cases.items():
             why = next((f"with {case}: {reason}" if case else reason for case, reason in ended if reason is not None), None)
             laws.append(Law(kind=kind, law=words, ok=why is None, reason=why))
-        return laws
+        return [*laws, *self._inapplicable(kind, cases)]
+
+    def _inapplicable(self, kind: str, tried: Collection[str]) -> list[Law]:
+        """The laws of which no case was tried."""
+        reasons = {_words(name): reason for name, reason in self.skipped.items()}
+        return [
+            Law(kind=kind, law=words, ok=True, reason=reason, applies=False)
+            for words, reason in reasons.items()
+            if words not in tried
+        ]
+
+
+def _words(name: str) -> str:
+    """A law as people read it."""
+    return name.partition("[")[0].removeprefix("test_").replace("_", " ")
 
 
 def check(name: str, law_s: float, present: Callable[[str], object] = util.find_spec) -> list[Law]:

@@ -164,6 +164,14 @@ def test_the_command_prints_a_law_a_line_and_fails_where_one_is_broken(site: Pat
     assert json.loads(sound.stdout)["ok"] is True
 
 
+def test_laws_about_what_a_ranker_does_not_do_are_said_to_be_skipped() -> None:
+    laws = check("popular", 120.0)
+    apart = [law for law in laws if not law.applies]
+    assert len(apart) > 5
+    assert all(law.ok and "does not explain itself" in str(law.reason) for law in apart)
+    assert all(law.applies for law in check("heuristic", 120.0))
+
+
 def test_a_source_is_checked_by_its_own_laws() -> None:
     laws = check("explore", 60)
     assert {law.kind for law in laws} == {"source"}
