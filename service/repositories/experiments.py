@@ -66,7 +66,8 @@ class Experiments:
 
     async def change(self, name: str, change: Change, clusters: PackedClusters | None = None) -> Experiment:
         """Replace an experiment by what `change` makes of it, while nobody else changes any; gives what it is now. `clusters`
-        are stored with it. Raises UnknownExperiment and what `change` raises, and then nothing was changed."""
+        are stored with it, unless it has some: of two that start it at once, the first one's map holds. Raises
+        UnknownExperiment and what `change` raises, and then nothing was changed."""
 
         async def work(session: AsyncSession) -> Experiment:
             await lock_exclusive(session, EXPERIMENTS)
@@ -98,6 +99,8 @@ class Experiments:
 
 
 async def _one(session: AsyncSession, name: str) -> Experiment:
+    if "\0" in name:  # which PostgreSQL refuses to look for
+        raise UnknownExperiment(name)
     row = (await session.execute(_SELECT.where(_experiments.c.name == name))).first()
     if row is None:
         raise UnknownExperiment(name)
@@ -127,9 +130,8 @@ def _complain(name: str, reason: str) -> None:
 
 
 async def _put_clusters(session: AsyncSession, name: str, packed: PackedClusters) -> None:
-    given = {"ids": packed.ids, "clusters": packed.clusters}
-    added = insert(_clusters).values(experiment=name, **given)
-    await session.execute(added.on_conflict_do_update(index_elements=[_clusters.c.experiment], set_=given))
+    added = insert(_clusters).values(experiment=name, ids=packed.ids, clusters=packed.clusters)
+    await session.execute(added.on_conflict_do_nothing())
 
 
 def _row(experiment: Experiment) -> dict[str, Any]:

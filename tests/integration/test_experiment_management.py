@@ -110,3 +110,21 @@ async def test_a_map_is_for_the_experiment_that_it_was_made_for(management: Mana
         await management.change("trial", START)
     assert (await management.get("trial")).status == "draft"
     assert await management.store.clusters("trial") is None
+
+
+async def test_of_two_that_start_one_at_once_the_first_ones_map_holds(
+    management: Management, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await management.create(draft(unit="cluster", cluster_by="location"))
+
+    async def slowly(*given: Any) -> Any:
+        monkeypatch.setattr(module, "freeze", freeze)
+        await management.change("trial", START)
+        await management.users.put_many([person(41, location="City 1")])
+        return await freeze(*given)
+
+    monkeypatch.setattr(module, "freeze", slowly)
+    assert (await management.change("trial", START)).status == "running"
+    found = await management.store.clusters("trial")
+    assert found is not None
+    assert found.ids.tolist() == list(range(1, 41)), "replicas have taken the map of the first start"

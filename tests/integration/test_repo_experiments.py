@@ -61,6 +61,8 @@ async def test_the_unknown_are_unknown(experiments: Experiments) -> None:
     with pytest.raises(UnknownExperiment, match="no experiment named 'trial'"):
         await experiments.get("trial")
     with pytest.raises(UnknownExperiment):
+        await experiments.get("tri\0al")
+    with pytest.raises(UnknownExperiment):
         await experiments.change("trial", replaced())
 
 
