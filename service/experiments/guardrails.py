@@ -71,23 +71,26 @@ def examine(experiment: Experiment, served: dict[str, ArmServed]) -> tuple[Kept,
 
 
 def to_stop(experiment: Experiment, examined: tuple[Kept, ...]) -> dict[str, Kept]:
-    """The arms that are to end, with the guardrail that each surely breaks; nobody where the guardrails do not say `stop`.
+    """The arms that run and are to end, with the guardrail that each surely breaks."""
+    running = {arm.name for arm in experiment.arms if not arm.stopped}
+    return {name: kept for name, kept in ended(experiment, examined).items() if name in running}
+
+
+def ended(experiment: Experiment, examined: tuple[Kept, ...]) -> dict[str, Kept]:
+    """The arms that guardrails end, or have ended, with the guardrail that each surely breaks; nobody where the guardrails do not
+    say `stop`.
 
     An arm stays that breaks what the control breaks, too: then the fault is not its own, and the default would serve no better.
+    Where two rankers fill one slate, it is the new one that ends.
     """
     if not experiment.guardrails.stop:
         return {}
-    control = experiment.arms[0].name
     broken = [each for each in examined if each.state == "broken"]
+    if experiment.design == "interleaving":
+        return {experiment.arms[1].name: broken[0]} if broken else {}
+    control = experiment.arms[0].name
     everybodys = {each.guardrail for each in broken if each.arm == control}
-    ending = {_arm_of(experiment, each.arm): each for each in reversed(broken) if each.guardrail not in everybodys}
-    running = {arm.name for arm in experiment.arms[1:] if not arm.stopped}
-    return {name: kept for name, kept in ending.items() if name in running}
-
-
-def _arm_of(experiment: Experiment, name: str) -> str:
-    """Where two rankers fill one slate, it is the new one that ends."""
-    return experiment.arms[1].name if name == INTERLEAVED else name
+    return {each.arm: each for each in reversed(broken) if each.guardrail not in everybodys}
 
 
 def _latency(arm: ArmServed, bound_ms: float) -> Kept:
@@ -146,22 +149,35 @@ def _state(beyond: bool, p_value: float) -> State:
 
 
 def p_above(sums: Sums, bound: float) -> float:
-    """Always-valid p-value of "the share is `bound` at most"."""
+    """Always-valid p-value of "the share is `bound` at most".
+
+    A bound above a half is broken by many a little and kept by few by far, whom one may not have seen yet. There V is at least
+    what slates that fail or do not, all of a viewer's alike, have for such a bound at most: Σn² / 4 (Hoeffding 1963). Without
+    it, a bound of 90 % that was kept was found broken in 17 % of simulations.
+    """
     total = sums.y - bound * sums.n
     squares = sums.yy - 2 * bound * sums.yn + bound**2 * sums.nn
+    if bound > 0.5:
+        squares = max(squares, sums.nn / 4)
     if total <= 0 or squares <= 0:
         return 1.0
     return sequences.p_value(total, math.sqrt(squares), RHO * squares)  # tuned so that g = (tuned / se)² = V · RHO²
 
 
 def p_below(own: Sums, usual: Sums, ratio: float) -> float:
-    """Always-valid p-value of "the first share is `ratio` of the second at least". Asymptotic, as lifts are."""
+    """Always-valid p-value of "the first share is `ratio` of the second at least". Asymptotic, as lifts are.
+
+    The first one's variance is at least that of as many of the control's viewers at that ratio: where newcomers are shown to few
+    viewers, an arm that has not had those yet seems not to vary. Without it, up to 4 % of arms that kept a ratio were found to
+    break it.
+    """
     if own.share is None or usual.share is None or min(own.viewers, usual.viewers) < LEAST_UNITS:
         return 1.0
     lacking = ratio * usual.share - own.share
     if lacking <= 0:
         return 1.0
-    se = math.sqrt(_variance(own) + ratio**2 * _variance(usual))
+    usually = ratio**2 * _variance(usual)
+    se = math.sqrt(max(_variance(own), usually * usual.viewers / own.viewers) + usually)
     return sequences.p_value(lacking, se, _TUNED_NEWCOMERS, min(own.viewers, usual.viewers) - 1)
 
 

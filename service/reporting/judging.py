@@ -152,10 +152,8 @@ def _look(days: float, comparison: Comparison) -> Look:
 
 def _reasons(experiment: Experiment, kept: tuple[Kept, ...]) -> dict[str, str]:
     """Why arms have ended, where it was for a guardrail."""
-    broken = {each.arm: f"it broke the guardrail {each.guardrail} ({each.text})" for each in kept if each.state == "broken"}
-    if INTERLEAVED in broken:
-        broken[experiment.arms[1].name] = broken[INTERLEAVED]
-    return broken
+    broken = guardrails.ended(experiment, kept)
+    return {name: f"it broke the guardrail {each.guardrail} ({each.text})" for name, each in broken.items()}
 
 
 def _interleaved(evidence: Evidence, table: Table, kept: tuple[Kept, ...]) -> _Found:

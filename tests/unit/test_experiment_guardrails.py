@@ -45,6 +45,29 @@ def test_an_arm_that_keeps_its_bound_is_seldom_taken_for_one_that_does_not_howev
     assert alarms / n_runs <= ALPHA
 
 
+def test_a_high_bound_that_is_kept_is_not_found_broken_before_those_who_keep_it_were_seen() -> None:
+    rng, alarms, n_runs = np.random.default_rng(5), 0, 200
+    for _ in range(n_runs):
+        n = rng.geometric(0.05, 200)
+        y = n * (rng.random(200) < 0.9)  # all slates of a viewer fail, or none
+        alarms += any(p_above(sums(y[:seen], n[:seen]), 0.9) < ALPHA for seen in range(5, 200, 5))
+    assert alarms / n_runs <= ALPHA
+
+
+def test_newcomers_shown_to_few_viewers_are_not_missed_in_a_smaller_arm_that_had_less_of_those() -> None:
+    rng, alarms, n_runs = np.random.default_rng(5), 0, 200
+
+    def positions(n_viewers: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+        n = 20 * rng.geometric(0.05, n_viewers)
+        return rng.binomial(n, 0.5 * ratio * (rng.random(n_viewers) < 0.1)), n
+
+    for _ in range(n_runs):
+        (y, n), (usual_y, usual_n) = positions(400, 0.5), positions(2_000, 1.0)
+        looks = range(10, 400, 10)
+        alarms += any(p_below(sums(y[:k], n[:k]), sums(usual_y[: 5 * k], usual_n[: 5 * k]), 0.5) < ALPHA for k in looks)
+    assert alarms / n_runs <= ALPHA
+
+
 def test_a_share_of_twice_the_bound_is_found_among_a_thousand_viewers() -> None:
     y = np.random.default_rng(7).binomial(3, 0.1, 1_000)
     assert p_above(sums(y, 3), 0.05) < ALPHA
@@ -118,3 +141,10 @@ def test_of_two_rankers_that_share_their_slates_the_new_one_ends() -> None:
     assert watched_arms(trial) == ("interleaved",)
     shared = {"interleaved": ArmServed(arm="interleaved", degraded=FAILING.degraded)}
     assert list(to_stop(trial, examine(trial, shared))) == ["treatment"]
+
+
+def test_an_arm_of_an_ab_experiment_may_be_called_interleaved() -> None:
+    named = tuple(Arm(name=name, algorithm_version="v1") for name in ("control", "treatment", "interleaved"))
+    trial = experiment(Guardrails(max_degraded_share=0.05, stop=True), arms=named)
+    served = {name: ArmServed(arm=name, degraded=FINE.degraded) for name in ("control", "treatment")}
+    assert list(to_stop(trial, examine(trial, served | {"interleaved": FAILING}))) == ["interleaved"]

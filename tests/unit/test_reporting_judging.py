@@ -99,6 +99,12 @@ def test_an_arm_that_a_guardrail_has_ended_says_which() -> None:
     assert report.arms[1].lifts == {}
 
 
+def test_an_arm_that_an_operator_has_ended_is_not_said_to_have_been_ended_by_a_guardrail() -> None:
+    served = {"control": ArmServed(arm="control"), "treatment": ArmServed(arm="treatment", degraded=sums(np.ones(50), 1))}
+    [verdict] = judged(evidence(served=served, arms=STOPPED, guardrails=Guardrails(max_degraded_share=0.05))).verdicts
+    assert verdict.text == "treatment was stopped: its viewers get the default."
+
+
 def test_viewers_randomised_one_by_one_is_said_with_what_it_assumes() -> None:
     randomisation = judged(evidence()).randomisation
     assert (randomisation.unit, randomisation.units) == ("viewer", 600)
