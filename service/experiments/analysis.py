@@ -97,7 +97,8 @@ def compare(series: Sequence[Outcomes], arms: Sequence[Arm], plan: Plan = DEFAUL
     past = None if earlier is None else _tables(earlier, len(arms))
     days = (0 if earlier is None else earlier.days, now.days)
     running = [number for number, arm in enumerate(arms) if not arm.stopped]
-    terms = msgspec.structs.replace(plan.terms, alpha=plan.terms.alpha / max(1, len([number for number in running if number])))
+    # A stopped arm keeps its part: whoever looked before it stopped has used it up.
+    terms = msgspec.structs.replace(plan.terms, alpha=plan.terms.alpha / max(1, len(arms) - 1))
     against = []
     for number in range(1, len(arms)):
         lifts = {metric: _lift(tables, number, metric, plan, terms) for metric in METRICS if number in running}
