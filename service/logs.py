@@ -49,7 +49,8 @@ def answered(level: Literal["debug", "info"], event: str, fields: dict[str, Any]
 
 
 class _Direct:
-    """The short way to a stream, for as long as structlog is set up as we did it: tests capture lines by changing that."""
+    """The short way to a stream, for as long as structlog's processors are as we put them: tests capture lines by changing
+    them in place."""
 
     def __init__(self, stream: TextIO, level: int, processors: list[Any]) -> None:
         self.level = level
@@ -61,8 +62,7 @@ class _Direct:
 
     @property
     def stands(self) -> bool:
-        processors = structlog.get_config()["processors"]
-        return processors is self._processors and processors[-1] is self._renderer
+        return self._processors[-1] is self._renderer
 
     def write(self, line: bytes) -> None:
         """Each line whole, so that those of several threads do not mix, and those of one turn of the event loop together:
@@ -125,6 +125,13 @@ def configure_logging(log_format: str, log_level: str, stream: TextIO | None = N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
+
+
+def reset_logging() -> None:
+    """As before `configure_logging`."""
+    global _direct
+    _direct = None
+    structlog.reset_defaults()
 
 
 def _json(line: Any, **_: Any) -> str:

@@ -14,6 +14,7 @@ import structlog
 
 from service.app import create_app
 from service.domain import Profile
+from service.logs import reset_logging
 from service.repositories.database import Database
 from service.repositories.users import Users
 from service.settings import Settings
@@ -82,7 +83,7 @@ def own_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
-    structlog.reset_defaults()
+    reset_logging()
     structlog.contextvars.clear_contextvars()
     root.handlers[:] = handlers
     root.setLevel(level)

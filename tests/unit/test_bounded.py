@@ -12,13 +12,24 @@ def of_size(n_entries: int) -> Bounded[int, bytes]:
     return Bounded("test", n_entries * (100 + ENTRY_BYTES), len)
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+def test_what_was_used_stays_for_another_round() -> None:
     held = of_size(2)
     held.put(1, bytes(100))
     held.put(2, bytes(100))
     held.get(1)
     held.put(3, bytes(100))
-    assert list(held.keys()) == [1, 3]
+    assert set(held.keys()) == {1, 3}
+    held.put(4, bytes(100))
+    assert set(held.keys()) == {3, 4}
+
+
+def test_when_all_were_used_the_first_goes() -> None:
+    held = of_size(3)
+    for key in (1, 2, 3):
+        held.put(key, bytes(100))
+        held.get(key)
+    held.put(4, bytes(100))
+    assert set(held.keys()) == {2, 3, 4}
 
 
 def test_a_peek_is_no_use() -> None:

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from service import logs
-from service.logs import configure_logging
+from service.logs import configure_logging, reset_logging
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def lines() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     configure_logging("auto", "info", stream)
     yield stream
-    structlog.reset_defaults()
+    reset_logging()
     structlog.contextvars.clear_contextvars()
     logs._of_request.set(None)
     root.handlers[:] = handlers
