@@ -31,14 +31,6 @@ def arm_salt(experiment: Experiment) -> str:
     return f"arm:{experiment.salt}"
 
 
-def viewer_unit(viewer_id: int) -> str:
-    return str(viewer_id)
-
-
-def cluster_unit(cluster: int) -> str:
-    return f"c{cluster}"
-
-
 def bounds(weights: Sequence[float]) -> tuple[int, ...]:
     """Where each arm's buckets end: floor(10,000 × the weights up to and with this arm / all weights + 1/2).
 

@@ -14,10 +14,10 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain_experiments import ClusterMap, Experiment
+from service.domain_experiments import Experiment
 from service.errors import ExperimentConflict, UnknownExperiment
 from service.repositories.calls import Sessions, read, write
-from service.repositories.clusters import PackedClusters, unpack
+from service.repositories.clusters import PackedClusters
 from service.repositories.locks import EXPERIMENTS, lock_exclusive
 from service.repositories.tables import experiment_clusters as _clusters
 from service.repositories.tables import experiments as _experiments
@@ -83,7 +83,7 @@ class Experiments:
         return await write(self._sessions, work)
 
     async def packed_clusters(self, name: str) -> PackedClusters | None:
-        """The map as it is stored, for who unpacks it in a thread; None where none was made."""
+        """The map as it is stored, to be unpacked in a thread; None where none was made."""
 
         async def work(session: AsyncSession) -> PackedClusters | None:
             found = select(_clusters.c.ids, _clusters.c.clusters).where(_clusters.c.experiment == name)
@@ -92,14 +92,9 @@ class Experiments:
 
         return await read(self._sessions, work)
 
-    async def clusters(self, name: str) -> ClusterMap | None:
-        """The map; None where none was made. Unpacking takes 60 ms of the event loop for a million people."""
-        packed = await self.packed_clusters(name)
-        return None if packed is None else unpack(packed)
-
 
 async def _one(session: AsyncSession, name: str) -> Experiment:
-    if "\0" in name:  # which PostgreSQL refuses to look for
+    if not name.isprintable():  # NUL, or half a character: PostgreSQL refuses to look for these
         raise UnknownExperiment(name)
     row = (await session.execute(_SELECT.where(_experiments.c.name == name))).first()
     if row is None:

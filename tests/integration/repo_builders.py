@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.domain import Interaction, Kind, Profile
+from service.domain_experiments import ClusterMap
 from service.repositories.calls import write
 from service.repositories.changes import prune
+from service.repositories.clusters import unpack
 from service.repositories.database import Database
+from service.repositories.experiments import Experiments
 from service.repositories.users import Users
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -30,3 +33,8 @@ async def pruned(database: Database, days: int) -> int:
 async def settle(database: Database, n_people: int) -> None:
     """People 1 to n."""
     await Users(database.sessions).put_many([person(user_id) for user_id in range(1, n_people + 1)])
+
+
+async def stored_clusters(experiments: Experiments, name: str = "trial") -> ClusterMap | None:
+    packed = await experiments.packed_clusters(name)
+    return None if packed is None else unpack(packed)

@@ -19,7 +19,7 @@ from service.repositories.experiments import Experiments
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 from service.threads import ThreadDoor
-from tests.integration.repo_builders import NOON, person
+from tests.integration.repo_builders import NOON, person, stored_clusters
 
 START = Changes(status="running")
 
@@ -92,7 +92,7 @@ async def test_a_draft_whose_ranker_is_gone_does_not_start_and_a_running_one_goe
 async def test_one_by_clusters_starts_with_everybody_in_a_cluster(management: Management) -> None:
     await management.create(draft(unit="cluster", cluster_by="location"))
     assert (await management.change("trial", START)).status == "running"
-    found = await management.store.clusters("trial")
+    found = await stored_clusters(management.store)
     assert found is not None
     assert found.ids.tolist() == list(range(1, 41))
     assert all(len({int(found.clusters[one - 1]) for one in range(first, 41, 4)}) == 1 for first in range(1, 5))
@@ -109,7 +109,7 @@ async def test_a_map_is_for_the_experiment_that_it_was_made_for(management: Mana
     with pytest.raises(ExperimentConflict, match="by somebody else meanwhile"):
         await management.change("trial", START)
     assert (await management.get("trial")).status == "draft"
-    assert await management.store.clusters("trial") is None
+    assert await stored_clusters(management.store) is None
 
 
 async def test_of_two_that_start_one_at_once_the_first_ones_map_holds(
@@ -125,6 +125,6 @@ async def test_of_two_that_start_one_at_once_the_first_ones_map_holds(
 
     monkeypatch.setattr(module, "freeze", slowly)
     assert (await management.change("trial", START)).status == "running"
-    found = await management.store.clusters("trial")
+    found = await stored_clusters(management.store)
     assert found is not None
     assert found.ids.tolist() == list(range(1, 41)), "replicas have taken the map of the first start"

@@ -16,6 +16,7 @@ from service.repositories.calls import read, write
 from service.repositories.clusters import pack
 from service.repositories.database import Database
 from service.repositories.experiments import Experiments
+from tests.integration.repo_builders import stored_clusters
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -60,8 +61,9 @@ async def test_a_name_is_given_once(experiments: Experiments) -> None:
 async def test_the_unknown_are_unknown(experiments: Experiments) -> None:
     with pytest.raises(UnknownExperiment, match="no experiment named 'trial'"):
         await experiments.get("trial")
-    with pytest.raises(UnknownExperiment):
-        await experiments.get("tri\0al")
+    for name in ("tri\0al", "tri\udcffal"):  # from a URL, from a command line
+        with pytest.raises(UnknownExperiment):
+            await experiments.get(name)
     with pytest.raises(UnknownExperiment):
         await experiments.change("trial", replaced())
 
@@ -97,7 +99,7 @@ async def test_a_change_that_is_refused_changes_nothing(experiments: Experiments
     with pytest.raises(ExperimentConflict, match="no"):
         await experiments.change("trial", refuse, pack(ClusterMap(np.array([1]), np.array([1], np.int32))))
     assert await experiments.get("trial") == experiment()
-    assert await experiments.clusters("trial") is None
+    assert await stored_clusters(experiments) is None
 
 
 async def test_changes_at_the_same_time_see_one_another(experiments: Experiments) -> None:
@@ -126,7 +128,7 @@ async def test_the_map_of_clusters_comes_with_the_start(experiments: Experiments
     given = ClusterMap(np.array([3, 2**62, 2**63 - 1], np.int64), np.array([0, 7, 2**31 - 1], np.int32))
     await experiments.create(experiment())
     await experiments.change("trial", replaced(status="running"), pack(given))
-    found = await experiments.clusters("trial")
+    found = await stored_clusters(experiments)
     assert found is not None
     assert [found.ids.dtype.name, found.clusters.dtype.name] == ["int64", "int32"]
     assert (found.ids.tolist(), found.clusters.tolist()) == (given.ids.tolist(), given.clusters.tolist())
