@@ -18,6 +18,10 @@ from service.experiments.outcomes import Floats, Outcomes
 UNITS_PER_COEFFICIENT = 12
 """So many units of the smaller arm are wanted for each covariate: fewer overfit. Few clusters thus take one, or none. With the
 larger arm counted, 17 % of A/A tests of 20 viewers against 180 found a difference; so, 1 %."""
+_FURTHEST = 0.01
+"""The share of viewers at either end whose figures are taken for those of the next: a few who were active beyond measure decide
+the coefficients by themselves. With them as they were, where activity has next to no variance that is finite (Pareto, 1.2),
+9 % of A/A tests of 300 viewers found like rates to differ, so 3 %. It costs a twentieth of the variance explained."""
 _LEAST_FREE = 0.05
 _PRIOR_OPINIONS = 20.0
 """A viewer's own like rate from before counts as much as the average of all at as many opinions."""
@@ -36,7 +40,8 @@ def before(outcomes: Outcomes) -> Floats:
 
     The like rate of before, shrunken towards everyone's; days since the first slate (who came early has had
     more of them; when one first comes cannot depend on the arm); likes against what opinions would let expect; opinions; people
-    shown. Behaviour is 0, so average, where there was none. None of it is changed by the experiment.
+    shown. Behaviour is average where there was none; the hundredth who did most, or least, are cut to the next. None of it is
+    changed by the experiment.
     """
     likes, opinions = outcomes.pre_likes, outcomes.pre_opinions
     usual = likes.sum() / opinions.sum() if opinions.sum() > 0 else 0.0
@@ -48,7 +53,10 @@ def before(outcomes: Outcomes) -> Floats:
         outcomes.pre_shown,
     )
     matrix = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
-    return matrix - matrix.mean(axis=0) if len(matrix) else matrix
+    if not len(matrix):
+        return matrix
+    cut = np.clip(matrix, *np.quantile(matrix, (_FURTHEST, 1 - _FURTHEST), axis=0))
+    return cut - cut.mean(axis=0)
 
 
 def adjust(effects: tuple[Floats, Floats], covariates: tuple[Floats | None, Floats | None]) -> Adjusted:

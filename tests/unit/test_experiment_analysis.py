@@ -13,7 +13,7 @@ from benchmarks.experiments_looks import looked_at, ordinary_half_width
 from benchmarks.experiments_viewers import Simulated
 from service.domain_experiments import Arm
 from service.experiments.analysis import METRICS, Plan, compare
-from service.experiments.covariates import adjust
+from service.experiments.covariates import adjust, before
 from service.experiments.outcomes import BadOutcomes, Outcomes
 from service.experiments.ratios import Counted, Terms, lift
 
@@ -210,6 +210,14 @@ def test_few_in_one_arm_are_not_fitted_by_many_covariates() -> None:
     few = np.flatnonzero(outcomes.arm == 1)[:10]
     rows = np.concatenate([np.flatnonzero(outcomes.arm == 0), few])
     assert compare([changed(outcomes, rows)], ARMS).against[0].lifts["like_rate"].explained == 0
+
+
+def test_the_few_who_did_far_more_before_than_others_are_cut_to_the_next() -> None:
+    outcomes = simulated(viewers=800).at(28)
+    most = np.where(np.arange(len(outcomes)) == 3, 1e9, outcomes.pre_opinions)
+    own, other = before(outcomes), before(changed(outcomes, pre_opinions=most))
+    assert other.mean(axis=0) == pytest.approx(np.zeros(5), abs=1e-6)
+    assert np.ptp(other[:, 3]) == pytest.approx(np.ptp(own[:, 3]), rel=0.1)
 
 
 def test_residuals_are_those_of_units_left_out() -> None:
