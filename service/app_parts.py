@@ -112,6 +112,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
                 outcomes=ExperimentOutcomes(database.sessions),
                 figures=watcher.figures,
                 door=door,
+                kept_days=settings.impressions_retention_days,
             ),
             "readiness": _readiness(settings, holder, database, fleet),
         }

@@ -39,7 +39,8 @@ def add_to(group: typer.Typer) -> None:
 
 def show(settings: Settings, name: str, as_json: bool, html: Path | None) -> None:
     """The report on stdout, and the page where one is asked for."""
-    report = in_database(settings, lambda database, progress: _made(database, name, progress))
+    kept_days = settings.impressions_retention_days
+    report = in_database(settings, lambda database, progress: _made(database, name, kept_days, progress))
     if html is not None:
         _write(html, page(report))
     if as_json:
@@ -48,10 +49,14 @@ def show(settings: Settings, name: str, as_json: bool, html: Path | None) -> Non
         _print(report)
 
 
-async def _made(database: Database, name: str, progress: Progress) -> Report:
+async def _made(database: Database, name: str, kept_days: int, progress: Progress) -> Report:
     sessions, door = database.sessions, ThreadDoor(1)
     reports = Reports(
-        experiments=Experiments(sessions), outcomes=ExperimentOutcomes(sessions), figures=ArmFigures(sessions), door=door
+        experiments=Experiments(sessions),
+        outcomes=ExperimentOutcomes(sessions),
+        figures=ArmFigures(sessions),
+        door=door,
+        kept_days=kept_days,
     )
     try:
         progress("counting and judging", 0, None)

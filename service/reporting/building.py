@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.domain_experiments import ClusterMap, Experiment, Window
 from service.errors import ExperimentConflict
@@ -24,12 +24,13 @@ _LONGEST_S = 300.0
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Reports:
-    """One report at a time: each may keep a connection to the database busy for many seconds."""
+    """One report at a time: each may keep a connection to the database busy for many seconds. `kept_days`: of slates."""
 
     experiments: Experiments
     outcomes: ExperimentOutcomes
     figures: ArmFigures
     door: ThreadDoor
+    kept_days: int
     now: Callable[[], datetime] = now_utc
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -55,6 +56,7 @@ class Reports:
             observed=await self.outcomes.observed(asked),
             served=await self.figures.served(asked, wanted),
             clusters=await self._clusters(experiment),
+            kept_since=self.now() - timedelta(days=self.kept_days),
         )
 
     async def _clusters(self, experiment: Experiment) -> ClusterMap | None:

@@ -1,6 +1,7 @@
 """A report out of what was counted: the statistics at each look, and what they say now. Pure; seconds for a large experiment."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 import numpy as np
@@ -26,13 +27,15 @@ _DAY_S = 86_400.0
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """All that the database says of an experiment, in a window that begins with it."""
+    """All that the database says of an experiment, in a window that begins with it. `kept_since`: slates from before are deleted;
+    None: none are."""
 
     experiment: Experiment
     window: Window
     observed: Observed
     served: Mapping[str, ArmServed]
     clusters: ClusterMap | None = None
+    kept_since: datetime | None = None
 
     @property
     def days(self) -> float:
@@ -82,7 +85,7 @@ def judged(evidence: Evidence) -> Report:
         interleaved=found.interleaved,
         guardrails=kept,
         counting=words.counting(experiment),
-        notes=words.left_out(table.crossed, table.alien),
+        notes=(*words.left_out(table.crossed, table.alien), *words.forgotten(evidence.window.since, evidence.kept_since)),
         looks=found.looks,
     )
 

@@ -1,5 +1,7 @@
 """What reports say in words that do not depend on the figures, or hardly."""
 
+from datetime import datetime
+
 from service.domain_experiments import Experiment
 from service.experiments.figures import percent
 from service.repositories.arm_figures import NEWCOMER_DAYS
@@ -60,3 +62,13 @@ def left_out(crossed: int, alien: int) -> tuple[str, ...]:
     if alien:
         notes.append(f"{alien:,} viewers were left out: they are in no cluster of the map.")
     return tuple(notes)
+
+
+def forgotten(since: datetime, kept_since: datetime | None) -> tuple[str, ...]:
+    """What is missing of an experiment that began before the oldest slates that are kept."""
+    if kept_since is None or kept_since <= since:
+        return ()
+    return (
+        f"Slates from before {kept_since:%Y-%m-%d} are deleted by now (AMITY_IMPRESSIONS_RETENTION_DAYS), and what came of them "
+        "is not counted: these figures are not of the whole experiment.",
+    )

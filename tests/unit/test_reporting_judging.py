@@ -1,5 +1,7 @@
 """Reports say what was counted, what it means, and what they rest on."""
 
+from datetime import timedelta
+
 import msgspec
 import numpy as np
 import pytest
@@ -145,3 +147,12 @@ def test_a_report_survives_the_way_through_json() -> None:
     for given in (evidence(lift=0.5), evidence(n_viewers=3), evidence(design="interleaving")):
         encoded = msgspec.json.encode(judged(given))
         assert msgspec.json.encode(msgspec.json.decode(encoded, type=Report)) == encoded
+
+
+def test_an_experiment_older_than_slates_are_kept_says_what_is_missing() -> None:
+    given = evidence()
+    since = given.window.since
+    for kept_since, told in ((since - timedelta(days=1), 0), (None, 0), (since + timedelta(days=2), 1)):
+        notes = judged(msgspec.structs.replace(given, kept_since=kept_since)).notes
+        assert len(notes) == told
+        assert all("2026-10-07" in note for note in notes)
