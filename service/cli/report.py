@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.cli.data import in_database
 from service.cli.output import answer, say
@@ -75,7 +75,8 @@ def _write(path: Path, text: str) -> None:
 
 def _print(report: Report) -> None:
     console = Console(highlight=False)
-    status = f"{report.status}, {report.days:.1f} days, {figures.part(report.traffic)} of viewers, by {report.randomisation.unit}"
+    of = "viewers" if report.layer is None else f"layer {report.layer}"
+    status = f"{report.status}, {report.days:.1f} days, {figures.part(report.traffic)} of {of}, by {report.randomisation.unit}"
     console.print(f"{report.name}: {status}", style="bold", markup=False)
     for verdict in report.verdicts:
         console.print(verdict.text, markup=False)
@@ -93,16 +94,17 @@ def _print(report: Report) -> None:
 
 
 def _arms(report: Report) -> Table:
-    columns = ["arm", "ranker", "viewers", "impressions", "likes", "matches", "p95", "degraded", "empty", "newcomers"]
-    grid = Table(*columns, title="Arms", title_justify="left")
-    for arm in report.arms:
-        grid.add_row(*_cells(arm))
+    """A column for each arm: beside one another ten figures would be cut on a terminal of 80 letters, and in a pipe."""
+    names = [f"{arm.name} (stopped)" if arm.stopped else arm.name for arm in report.arms]
+    grid = Table(*(Column(name, overflow="fold") for name in ("", *names)), title="Arms", title_justify="left")
+    labels = ("ranker", "viewers", "impressions", "likes", "matches", "p95", "degraded", "empty", "newcomers")
+    for label, cells in zip(labels, zip(*map(_cells, report.arms), strict=True), strict=True):
+        grid.add_row(label, *cells)
     return grid
 
 
 def _cells(arm: ArmReport) -> list[str]:
     return [
-        f"{arm.name} (stopped)" if arm.stopped else arm.name,
         arm.algorithm_version,
         *map(figures.count, (arm.viewers, arm.impressions, arm.likes, arm.matches)),
         figures.milliseconds(arm.p95_ms),
@@ -111,7 +113,8 @@ def _cells(arm: ArmReport) -> list[str]:
 
 
 def _rates(report: Report) -> Table:
-    grid = Table(*["metric", "arm", "rate", "between", "lift", "between"], title="Rates and lifts", title_justify="left")
+    columns = [Column(name, overflow="fold") for name in ("metric", "arm", "rate", "between", "lift", "between")]
+    grid = Table(*columns, title="Rates and lifts", title_justify="left")
     for metric, name in words.METRICS.items():
         for arm in report.arms:
             rate, lift = arm.rates[metric], arm.lifts.get(metric)
