@@ -56,7 +56,7 @@ def before(outcomes: Outcomes) -> Floats:
     if not len(matrix):
         return matrix
     cut = np.clip(matrix, *np.quantile(matrix, (_FURTHEST, 1 - _FURTHEST), axis=0))
-    return cut - cut.mean(axis=0)
+    return np.asarray(cut - cut.mean(axis=0), np.float64)
 
 
 def adjust(effects: tuple[Floats, Floats], covariates: tuple[Floats | None, Floats | None]) -> Adjusted:

@@ -82,7 +82,7 @@ async def test_a_ranker_without_its_bundle_is_replaced_and_its_breaker_left_alon
 
 async def test_scores_of_another_width_are_taken_as_they_are() -> None:
     ranked, degraded = await rank(loaded("v1", FakeRanker(lambda batch: np.full(5, 0.25))))
-    assert (ranked.algorithm_version, ranked.scores.dtype, degraded) == ("v1", np.float32, [])
+    assert (ranked.algorithm_version, ranked.scores.dtype.name, degraded) == ("v1", "float32", [])
 
 
 async def test_a_ranker_that_hangs_is_replaced_when_its_share_of_the_deadline_is_over() -> None:

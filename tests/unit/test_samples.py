@@ -30,9 +30,14 @@ def test_gathered_histogram_reads_like_the_plain_one(values: list[float]) -> Non
 def test_gathered_histogram_loses_nothing_between_threads() -> None:
     registry = CollectorRegistry()
     metric = GatheredHistogram("amity_x_seconds", "Help", buckets=BOUNDS, registry=registry)
+
+    def observe() -> None:
+        for _ in range(20_000):
+            metric.observe(0.05)
+
     with ThreadPoolExecutor(4) as threads:
         for _ in range(4):
-            threads.submit(lambda: [metric.observe(0.05) for _ in range(20_000)])
+            threads.submit(observe)
         for _ in range(50):
             generate_latest(registry)
     assert registry.get_sample_value("amity_x_seconds_count") == 80_000
