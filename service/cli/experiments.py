@@ -12,7 +12,7 @@ from service.cli.output import answer, table
 from service.controllers.decoding import decode_body
 from service.controllers.experiment_shapes import ExperimentBody, ExperimentChanges
 from service.domain_experiments import Experiment
-from service.errors import BadInput, Problem
+from service.errors import BadInput, ExperimentConflict, Problem
 from service.experiments.management import Management
 from service.features.definitions import FEATURES
 from service.plugins import load_rankers
@@ -73,7 +73,12 @@ def create(
 
     async def work(management: Management) -> Experiment:
         made = await management.create(draft)
-        return await management.change(name, _changes(status="running").to_changes()) if start else made
+        if not start:
+            return made
+        try:
+            return await management.change(name, _changes(status="running").to_changes())
+        except ExperimentConflict as exc:
+            raise ExperimentConflict(f"{name!r} is a draft now and was not started: {exc.message}") from exc
 
     _show(_managed(work), as_json)
 

@@ -27,7 +27,8 @@ _log = structlog.get_logger("amity.experiments")
 async def freeze(experiment: Experiment, users: Users, interactions: Interactions, door: ThreadDoor) -> ClusterMap:
     """Who belongs to which cluster, by what the experiment goes by; repeatable for its salt. The event loop stays free.
 
-    Raises ExperimentConflict when there are fewer clusters than arms, StageBusy while another map is made, DatabaseUnavailable.
+    Raises ExperimentConflict when there are fewer clusters than arms, StageTimeout, DatabaseUnavailable, and StageBusy when other
+    maps, of which one is made at a time, take longer than ten minutes.
     """
     places = [place async for batch in users.places() for place in batch]
     table = await interactions.load_all()

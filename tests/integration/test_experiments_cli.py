@@ -56,6 +56,14 @@ def test_one_command_makes_and_starts_and_says_so(settings: dict[str, str]) -> N
     assert (listed["guardrails"]["max_p95_ms"], listed["guardrails"]["stop"]) == (80.0, True)
 
 
+def test_one_that_is_made_and_cannot_start_is_said_to_be_a_draft(settings: dict[str, str]) -> None:
+    full = (*ARMS, "--layer", "ranking", "--traffic", "0.6", "--start")
+    told(settings, "create", "trial", *full)
+    words = "'second' is a draft now and was not started: layer 'ranking' has 40.00% of its traffic free"
+    assert refused(settings, "create", "second", *full).startswith(words)
+    assert told(settings, "start", "second", "--traffic", "0.4")["status"] == "running"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
