@@ -40,7 +40,7 @@ class Registry:
         self._door = door
         self._default = default_ranker
         self._running: Sequence[Experiment] = ()
-        self._maps: dict[tuple[str, datetime | None], ClusterMap] = {}
+        self._maps: dict[tuple[str, datetime | None], ClusterMap | None] = {}
         self._loading = asyncio.Lock()
         self._nudged = asyncio.Event()
         self.router = Router(default_ranker)
@@ -55,16 +55,17 @@ class Registry:
         self._nudged.set()
 
     async def load(self) -> None:
-        """Route as the database says from now on. DatabaseUnavailable, StageBusy and StageTimeout leave all as it was."""
+        """Route as the database says from now on. Raises DatabaseUnavailable, and StageBusy and StageTimeout for a map of clusters.
+        That is asked for again the next time: until it is there its experiment holds nobody, and the others are heeded."""
         async with self._loading:  # lest of two reads the older one be the last to be heeded
             running = await self._store.running()
-            if running == self._running:
-                return
-            maps = {(each.name, each.started_at): await self._map(each) for each in running if each.unit == "cluster"}
-            self._maps = {key: found for key, found in maps.items() if found is not None}
-            self._running = running
-            self.router = Router(self._default, running, {name: found for (name, _), found in self._maps.items()})
-        _log.info("experiments changed", running=[each.name for each in running])
+            if running != self._running:
+                self._route(running)
+                _log.info("experiments changed", running=[each.name for each in running])
+            lacking = [each for each in running if each.unit == "cluster" and _key(each) not in self._maps]
+            for each in lacking:
+                self._maps[_key(each)] = await self._map(each)
+                self._route(running)
 
     async def run(self) -> None:
         """Keep up until cancelled."""
@@ -82,13 +83,22 @@ class Registry:
                     _log.warning("experiments cannot be read; going on as last known", reason=exc.message)
                 is_known = False
 
+    def _route(self, running: Sequence[Experiment]) -> None:
+        """By the maps that are there."""
+        kept = {_key(each) for each in running}
+        self._maps = {key: found for key, found in self._maps.items() if key in kept}
+        self._running = running
+        maps = {name: found for (name, _), found in self._maps.items() if found is not None}
+        self.router = Router(self._default, running, maps)
+
     async def _map(self, experiment: Experiment) -> ClusterMap | None:
-        """Who is in which cluster, which is fixed from the start on."""
-        known = self._maps.get((experiment.name, experiment.started_at))
-        if known is not None:
-            return known
+        """Who is in which cluster, which is fixed from the start on; None where that is lost."""
         packed = await self._store.packed_clusters(experiment.name)
         if packed is None:
             _log.error("experiment without its map of clusters", experiment=experiment.name)
             return None
         return await self._door.call("cluster maps", unpack, packed, deadline=Deadline(_UNPACK_S))
+
+
+def _key(experiment: Experiment) -> tuple[str, datetime | None]:
+    return experiment.name, experiment.started_at

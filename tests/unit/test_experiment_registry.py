@@ -36,6 +36,8 @@ class Store:
 
     async def packed_clusters(self, name: str, /) -> PackedClusters | None:
         self.reads.append(name)
+        if name == "late":
+            raise DatabaseUnavailable
         return pack(CLUSTERS) if name != "lost" else None
 
 
@@ -97,6 +99,18 @@ async def test_who_is_in_no_cluster_and_an_experiment_without_its_map_are_left_o
     registry = Registry(Store(trial(by_cluster=True), trial("lost", by_cluster=True)), door, "v1")
     await registry.load()
     assert names(registry.router, 1, 2, 5, 3) == ["trial", "trial", "trial", None]
+
+
+async def test_a_map_that_does_not_come_keeps_no_other_experiment_from_stopping(door: ThreadDoor) -> None:
+    store = Store(trial())
+    registry = Registry(store, door, "v1")
+    await registry.load()
+    store.held = (trial("late", by_cluster=True),)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            await registry.load()
+    assert names(registry.router, 1) == [None]
+    assert store.reads.count("late") == 2, "it is asked for until it comes"
 
 
 async def test_while_the_database_is_away_it_routes_as_last_known(door: ThreadDoor, monkeypatch: pytest.MonkeyPatch) -> None:
