@@ -55,8 +55,8 @@ class Registry:
         self._nudged.set()
 
     async def load(self) -> None:
-        """Route as the database says from now on. Raises DatabaseUnavailable, and StageBusy and StageTimeout for a map of clusters.
-        That is asked for again the next time: until it is there its experiment holds nobody, and the others are heeded."""
+        """Route as the database says from now on. Raises DatabaseUnavailable; for a map of clusters StageBusy and StageTimeout,
+        and it is asked for again at the next look: until then its experiment holds nobody, and the others are heeded."""
         async with self._loading:  # lest of two reads the older one be the last to be heeded
             running = await self._store.running()
             if running != self._running:
