@@ -151,16 +151,25 @@ def _points(line: Line, scale: _Scale, say: Say) -> str:
 
 
 def _names(lines: Sequence[Line], scale: _Scale) -> list[str]:
-    """Beside the ends of the lines, pushed apart where they would touch."""
-    ends = sorted(((scale.y(_values(line)[-1][1]), line) for line in lines), key=lambda end: end[0])
-    parts, lowest = [], -math.inf
-    for y, line in ends:
-        lowest = max(y, lowest + _LABEL_PX)
+    """Beside the ends of the lines."""
+    ends = sorted(((scale.y(_values(line)[-1][1]) + 4, line) for line in lines), key=lambda end: end[0])
+    parts = []
+    for y, (_, line) in zip(_apart([y for y, _ in ends]), ends, strict=True):
         x = scale.x(_values(line)[-1][0]) + 10
-        parts.append(
-            f'<text class="name c{line.colour % _N_COLOURS}" x="{x:.1f}" y="{lowest + 4:.1f}">{escape(_short(line.name))}</text>'
-        )
+        parts.append(f'<text class="name c{line.colour % _N_COLOURS}" x="{x:.1f}" y="{y:.1f}">{escape(_short(line.name))}</text>')
     return parts
+
+
+def _apart(places: list[float]) -> list[float]:
+    """Ascending places pushed down where they would touch, and up again where they would leave the picture."""
+    lowest = HEIGHT - 4
+    gap = min(_LABEL_PX, (lowest - _TOP) / len(places))
+    for place in range(1, len(places)):
+        places[place] = max(places[place], places[place - 1] + gap)
+    for place in reversed(range(len(places))):
+        places[place] = min(places[place], lowest)
+        lowest = places[place] - gap
+    return places
 
 
 def _short(name: str) -> str:

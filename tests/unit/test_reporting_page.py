@@ -133,12 +133,16 @@ def test_wide_intervals_of_the_first_days_do_not_flatten_the_rest() -> None:
     assert max(ys) - min(ys) > HEIGHT / 3
 
 
-def test_names_beside_the_lines_do_not_overlap_and_stay_in_the_picture() -> None:
-    lines = tuple(Line("a-very-long-name-of-an-arm", (1.0, 2.0), (Estimate(value=0.1),) * 2, number) for number in range(4))
+@pytest.mark.parametrize(("n_lines", "apart"), [(4, 14), (8, 14), (20, 10)])
+def test_names_beside_the_lines_do_not_overlap_and_stay_in_the_picture(n_lines: int, apart: float) -> None:
+    """One arm is far better than the others, whose lines all end at the bottom."""
+    values = [1.0, *[0.1] * (n_lines - 1)]
+    lines = tuple(Line("a-very-long-name-of-an-arm", (1.0, 2.0), (Estimate(value=each),) * 2, n) for n, each in enumerate(values))
     root = ET.fromstring(draw(Plot(title="Rate", lines=lines, say=str), "p"))
     names = [element for element in root if (element.get("class") or "").startswith("name")]
     ys = [float(name.get("y") or 0) for name in names]
-    assert min(later - earlier for earlier, later in pairwise(ys)) >= 14
+    assert min(later - earlier for earlier, later in pairwise(ys)) >= apart
+    assert 0 < ys[0] < ys[-1] <= HEIGHT
     assert all(float(name.get("x") or 0) + 7 * len(name.text or "") <= WIDTH + 14 for name in names)
 
 
