@@ -91,13 +91,12 @@ def judged(evidence: Evidence) -> Report:
 
 
 def _compared(evidence: Evidence, table: Table, kept: tuple[Kept, ...]) -> _Found:
-    """Arms of an A/B experiment."""
+    """Arms of an A/B experiment. One look's outcomes at a time: those of 60 looks at 200,000 viewers are 880 MB."""
     experiment, times = evidence.experiment, moments(evidence.days)
     plan = msgspec.structs.replace(DEFAULT_PLAN, unit=experiment.unit)
-    tables = [table.outcomes(moment) for moment in times]
-    comparisons = [compare([outcomes], experiment.arms, plan) for outcomes in tables[:-1]]
-    pace = [outcomes for outcomes in tables[:-1] if 0 < outcomes.days <= tables[-1].days - _PACE_DAYS][-1:]
-    now = compare([*pace, tables[-1]], experiment.arms, plan)
+    comparisons = [compare([table.outcomes(moment)], experiment.arms, plan) for moment in times[:-1]]
+    pace = [moment for moment in times[:-1] if 0 < moment.days <= times[-1].days - _PACE_DAYS][-1:]
+    now = compare([table.outcomes(moment) for moment in (*pace, times[-1])], experiment.arms, plan)
     lifts = {against.name: against.lifts for against in now.against}
     return _Found(
         arms=tuple(_arm(figures, evidence, lifts.get(figures.name, {})) for figures in now.arms),
@@ -162,9 +161,8 @@ def _reasons(experiment: Experiment, kept: tuple[Kept, ...]) -> dict[str, str]:
 def _interleaved(evidence: Evidence, table: Table, kept: tuple[Kept, ...]) -> _Found:
     """Two rankers that shared their slates."""
     experiment, times, terms = evidence.experiment, moments(evidence.days), DEFAULT_PLAN.terms
-    tables = [table.credits(moment) for moment in times]
-    preferences = [credit.prefer(given, experiment.arms, terms) for given in tables]
-    now, given = preferences[-1], tables[-1]
+    preferences = [credit.prefer(table.credits(moment), experiment.arms, terms) for moment in times]
+    now, given = preferences[-1], table.credits(times[-1])
     return _Found(
         arms=tuple(_team(evidence, given, place, terms) for place in (0, 1)),
         verdicts=(_preferred(experiment, now, kept),),

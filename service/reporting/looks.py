@@ -3,8 +3,6 @@
 Each look sees what had happened by then, so that intervals can be shown as they would have been on each day.
 """
 
-from collections.abc import Iterator
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -136,11 +134,6 @@ def tabulate(observed: Observed, n_arms: int, clusters: ClusterMap | None = None
         crossed=int(crossed.sum()),
         alien=int((unit < 0).sum()),
     )
-
-
-def series(table: Table, days: float) -> Iterator[Outcomes]:
-    """The table at each moment, the last being now."""
-    return map(table.outcomes, moments(days))
 
 
 def _clusters_of(viewer: Ints, clusters: ClusterMap) -> Ints:

@@ -162,7 +162,7 @@ def _names(lines: Sequence[Line], scale: _Scale) -> list[str]:
 
 def _apart(places: list[float]) -> list[float]:
     """Ascending places pushed down where they would touch, and up again where they would leave the picture."""
-    lowest = HEIGHT - 4
+    lowest = HEIGHT - 4.0
     gap = min(_LABEL_PX, (lowest - _TOP) / len(places))
     for place in range(1, len(places)):
         places[place] = max(places[place], places[place - 1] + gap)

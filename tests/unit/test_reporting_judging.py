@@ -1,14 +1,17 @@
 """Reports say what was counted, what it means, and what they rest on."""
 
 from datetime import timedelta
+from weakref import WeakSet
 
 import msgspec
 import numpy as np
 import pytest
 
 from service.domain_experiments import Arm, ClusterMap, Guardrails
+from service.experiments.outcomes import Outcomes
 from service.experiments.reports import Report
 from service.reporting.judging import judged
+from service.reporting.looks import Moment, Table
 from service.repositories.arm_figures import ArmServed
 from tests.experiment_evidence import ARMS, evidence, sums
 
@@ -74,6 +77,20 @@ def test_the_last_look_is_the_report_itself() -> None:
     last, lift = report.looks[-1], report.arms[1].lifts["like_rate"]
     assert last.rates["control"] == report.arms[0].rates
     assert (last.lifts["treatment"]["like_rate"].low, last.lifts["treatment"]["like_rate"].high) == (lift.low, lift.high)
+
+
+def test_the_outcomes_of_few_looks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, alive, most = Table.outcomes, WeakSet[Outcomes](), 0
+
+    def counted(table: Table, moment: Moment) -> Outcomes:
+        nonlocal most
+        alive.add(outcomes := made(table, moment))
+        most = max(most, len(alive))
+        return outcomes
+
+    monkeypatch.setattr(Table, "outcomes", counted)
+    assert len(judged(evidence(n_viewers=50, days=20)).looks) == 20
+    assert most <= 3
 
 
 def test_how_the_arms_served_is_told() -> None:
