@@ -76,7 +76,7 @@ def test_all_wrong_parameters_are_named_at_once() -> None:
         ("gender=a%00b", "must not contain the character NUL"),
         ("gender=%FF", "must be UTF-8 text"),
         ("gender=%ED%A0%80", "must be UTF-8 text"),
-        ("explain=true", "is not a known parameter"),
+        ("explained=true", "is not a known parameter"),
     ],
 )
 def test_each_rule_is_told_in_words(query: str, message: str) -> None:
