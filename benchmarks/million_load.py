@@ -39,6 +39,9 @@ class _Body(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Body)
 
+_KEPT_S = 4.0
+"""The server closes connections that were idle for 5 s."""
+
 
 def closed(port: int, paths: Sequence[str], connections: int) -> Answers:
     """Each connection asks again as soon as it is answered."""
@@ -69,6 +72,8 @@ async def _open(port: int, paths: Sequence[str], per_s: float) -> Answers:
     found, idle = Answers(), [await _Connection.open(port)]
 
     async def ask(path: str, due_s: float) -> None:
+        while idle and idle[-1].is_stale:
+            idle.pop().close()
         connection = idle.pop() if idle else await _Connection.open(port)
         await connection.ask(path, due_s, found)
         idle.append(connection)
@@ -88,6 +93,12 @@ async def _open(port: int, paths: Sequence[str], per_s: float) -> Answers:
 class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._used_s = time.perf_counter()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the server may be about to close it."""
+        return time.perf_counter() - self._used_s > _KEPT_S
 
     @classmethod
     async def open(cls, port: int) -> "_Connection":
@@ -98,6 +109,7 @@ class _Connection:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
         body = await self._reader.readexactly(int(headers["content-length"]))
+        self._used_s = time.perf_counter()
         found.times_ms.append((time.perf_counter() - since_s) * 1000)
         if head.split(" ", 2)[1] != "200":
             found.failures += 1
