@@ -7,12 +7,12 @@ from typing import Any
 
 import structlog
 
-from service.app_recommend import Answering, Shared, injected, management
+from service.app_experiments import Experimenting
+from service.app_recommend import Answering, Shared, injected
 from service.artifacts.store import Store
 from service.background import Background
 from service.controllers.operations import Readiness
 from service.errors import AmityError
-from service.experiments.management import Management
 from service.experiments.registry import Registry
 from service.fleet.client import Fleet
 from service.fleet.figures import FleetFigures
@@ -25,9 +25,6 @@ from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.impressions import ImpressionQueue
 from service.recommend.models import LiveModels
 from service.recommend.renewals import WORKERS
-from service.reporting.building import Reports
-from service.reporting.watching import FACT, GuardrailWatcher
-from service.repositories.arm_figures import ArmFigures
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.database import Database
@@ -36,8 +33,6 @@ from service.repositories.impressions import Impressions
 from service.repositories.interactions import Interactions
 from service.repositories.maintenance import Maintenance
 from service.repositories.matches import Matches
-from service.repositories.outcomes import ExperimentOutcomes
-from service.repositories.rounds import Rounds
 from service.repositories.users import Users
 from service.resilience import Breaker, Deadline, left_behind
 from service.settings import Settings
@@ -96,26 +91,21 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(lambda: impressions.close(Deadline(FLUSH_S)))
         stack.push_async_callback(figures.flush)
         stack.push_async_callback(background.stop)  # before the last flushes, which a running one would disturb
-        managing = management(experiments, shared, origin, models)
-        watcher = _watcher(settings, experiments, managing, database)
-        background.keep("guardrails", watcher.run)
+        experimenting = Experimenting.of(settings, experiments, database, shared, origin, models)
+        background.keep("guardrails", experimenting.watcher.run)
         for _ in range(WORKERS):
             background.keep("renewals", answering.renewals.run)
         background.keep("shadow", answering.shadow.run)
-        yield injected(shared, answering, origin, models, feed) | {
-            "fleet_performance": figures,
-            "stock": stock,
-            "management": managing,
-            "matches": Matches(database.sessions),
-            "reports": Reports(
-                experiments=experiments,
-                outcomes=ExperimentOutcomes(database.sessions),
-                figures=watcher.figures,
-                door=door,
-                kept_days=settings.impressions_retention_days,
-            ),
-            "readiness": _readiness(settings, holder, database, fleet),
-        }
+        yield (
+            injected(shared, answering, origin, models, feed)
+            | experimenting.injected()
+            | {
+                "fleet_performance": figures,
+                "stock": stock,
+                "matches": Matches(database.sessions),
+                "readiness": _readiness(settings, holder, database, fleet),
+            }
+        )
 
 
 def _origin(settings: Settings, database: Database, door: ThreadDoor) -> Origin:
@@ -157,16 +147,6 @@ def _readiness(settings: Settings, holder: Holder, database: Database, fleet: Fl
 
     pings: dict[str, Callable[[], Any]] = {"database": database_answers, "redis": fleet.ping}
     return Readiness(holder, pings, settings.database_timeout_ms / 1000)
-
-
-def _watcher(settings: Settings, experiments: Experiments, managing: Management, database: Database) -> GuardrailWatcher:
-    return GuardrailWatcher(
-        experiments=experiments,
-        figures=ArmFigures(database.sessions),
-        management=managing,
-        rounds=Rounds(database.sessions, FACT),
-        every_s=settings.guardrails_poll_s,
-    )
 
 
 async def _maintain(maintenance: Maintenance) -> None:

@@ -1,15 +1,12 @@
 """The parts that answer requests, and what they share with other replicas: built in the order in which they need one another."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from service.controllers.writes import Aftermath
-from service.errors import AmityError
-from service.experiments.management import Management
 from service.experiments.registry import Registry
 from service.fleet.client import Fleet
 from service.fleet.leases import Leases
@@ -41,7 +38,6 @@ from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
 from service.recommend.viewers import Viewers
 from service.recommend.why import Why
-from service.repositories.experiments import Experiments
 from service.resilience import Breaker, Limiter
 from service.settings import Settings
 
@@ -112,13 +108,10 @@ class Answering:
     ) -> "Answering":
         breakers, performance, n_bytes = Breakers(), Performance(), settings.first_level_mb << 20
         pools = Pools(shared.fleet, shared.tokens, shared.lives, int(POOLS * n_bytes))
-        sources = load_sources(settings)
-        for problem in sources.problems:
-            _LOG.warning("source left out", source=problem.name, reason=problem.reason)
-        retrieval = Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
+        retrieval = _retrieval(settings, origin, breakers)
         ranking = Ranking(origin.door, breakers, settings.fallback_ranker, settings.ranking_share)
-        once = Once(Leases(shared.fleet), pools)
         shadow = Shadow(settings.shadow_ranker, settings.shadow_share, origin.door, breakers)
+        once = Once(Leases(shared.fleet), pools)
         computation = Computation(retrieval, RankingInShadow(ranking, shadow), pools, once, settings.retrieval_share, uuid7)
         deadline_s = settings.deadline_ms / 1000
         parts = Parts(
@@ -167,26 +160,16 @@ class Answering:
         )
 
 
+def _retrieval(settings: Settings, origin: Origin, breakers: Breakers) -> Retrieval:
+    """Of the installed sources that can be used."""
+    sources = load_sources(settings)
+    for problem in sources.problems:
+        _LOG.warning("source left out", source=problem.name, reason=problem.reason)
+    return Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
+
+
 def aftermath(shared: Shared, feed: ChangeFeed) -> Aftermath:
     return Aftermath(feed, shared.tokens, shared.news, shared.viewers)
-
-
-def management(store: Experiments, shared: Shared, origin: Origin, models: ModelSource) -> Management:
-    """Of experiments; each change is heeded here before its caller hears of it, and everywhere soon after."""
-
-    async def tell() -> None:
-        with suppress(AmityError):  # the change is committed; what cannot be read just now is read at the next look
-            await shared.registry.load()
-        await shared.news.tell_of_experiments()
-
-    return Management(
-        store=store,
-        users=origin.users,
-        interactions=origin.interactions,
-        door=origin.door,
-        installed=lambda: models.current.rankers,
-        tell=tell,
-    )
 
 
 def injected(shared: Shared, answering: Answering, origin: Origin, models: ModelSource, feed: ChangeFeed) -> dict[str, Any]:

@@ -29,7 +29,7 @@ Contributing = Callable[[RankingBatch], Floats]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Why:
+class Breakdown:
     """What one candidate's score is made of, both by the name of the feature: what it is, NaN where that is unknown (`FACTS`
     too), and what it adds to the log-odds of the score, against an average candidate."""
 
@@ -83,10 +83,10 @@ class Explaining:
             reasons=tuple(told.get(candidate.id, ()) for _, candidate in shown),
         )
 
-    async def ask(self, loaded: LoadedRanker, people: EligiblePeople, candidate: Profile, deadline: Deadline) -> Why:
+    async def ask(self, loaded: LoadedRanker, people: EligiblePeople, candidate: Profile, deadline: Deadline) -> Breakdown:
         """What one candidate's score is made of, private acts included. Raises StageFailed."""
-        (why,) = await self._enter(loaded, partial(self._whys, loaded, people, [candidate], deadline, private=True))
-        return why
+        (breakdown,) = await self._enter(loaded, partial(self._breakdowns, loaded, people, [candidate], deadline, private=True))
+        return breakdown
 
     async def _enter(self, loaded: LoadedRanker, work: Callable[[], Awaitable[T]]) -> T:
         return await enter("explain", self._breakers[_part(loaded)], work)
@@ -94,12 +94,12 @@ class Explaining:
     async def _in_words(
         self, loaded: LoadedRanker, asking: Asking, memory: Population, group: Sequence[Profile], deadline: Deadline
     ) -> dict[int, tuple[str, ...]]:
-        whys = await self._whys(loaded, memory.eligible(asking), group, deadline, private=False)
-        return {candidate.id: in_words(why, asking, candidate) for candidate, why in zip(group, whys, strict=True)}
+        breakdowns = await self._breakdowns(loaded, memory.eligible(asking), group, deadline, private=False)
+        return {who.id: in_words(breakdown, asking, who) for who, breakdown in zip(group, breakdowns, strict=True)}
 
-    async def _whys(
+    async def _breakdowns(
         self, loaded: LoadedRanker, people: EligiblePeople, candidates: Sequence[Profile], deadline: Deadline, private: bool
-    ) -> list[Why]:
+    ) -> list[Breakdown]:
         """Unless `private`, as if no candidate had liked the viewer: what is made of the answer must not tell who has."""
         method = contributing(loaded)
         if method is None:
@@ -124,19 +124,19 @@ def checked(amounts: Floats, n: int, n_features: int) -> Floats:
     return values
 
 
-def in_words(why: Why, asking: Asking, candidate: Profile) -> tuple[str, ...]:
+def in_words(breakdown: Breakdown, asking: Asking, candidate: Profile) -> tuple[str, ...]:
     """The reasons for one candidate. Counts of likes are without those between the two."""
     relations = asking.relations
     pair = Pair(
         viewer=asking.viewer,
         candidate=candidate,
         now=datetime.fromtimestamp(asking.now_s, UTC),
-        values=why.values,
-        n_liked_by=_count(why.values["candidate_log_likes_received"]) - (candidate.id in relations.liked),
-        n_likes=_count(why.values["candidate_log_likes_given"]) - (candidate.id in relations.liked_by),
+        values=breakdown.values,
+        n_liked_by=_count(breakdown.values["candidate_log_likes_received"]) - (candidate.id in relations.liked),
+        n_likes=_count(breakdown.values["candidate_log_likes_given"]) - (candidate.id in relations.liked_by),
         n_viewer_likes=len(relations.liked) - (candidate.id in relations.liked),
     )
-    return reasons(why.contributions, pair)
+    return reasons(breakdown.contributions, pair)
 
 
 def _batch(
@@ -152,10 +152,10 @@ def _batch(
     return RankingBatch(people.viewer_id, ids, needs, features), facts
 
 
-def _made(names: tuple[str, ...], facts: Floats, amounts: Floats) -> list[Why]:
+def _made(names: tuple[str, ...], facts: Floats, amounts: Floats) -> list[Breakdown]:
     columns = _with_facts(names)
     return [
-        Why(dict(zip(columns, values, strict=True)), dict(zip(names, adds, strict=True)))
+        Breakdown(dict(zip(columns, values, strict=True)), dict(zip(names, adds, strict=True)))
         for values, adds in zip(facts.tolist(), amounts.tolist(), strict=True)
     ]
 

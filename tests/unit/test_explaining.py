@@ -11,7 +11,7 @@ from amity_rankers.contract import RankingBatch
 
 from service.domain import Degradation, Filters, RecommendationRequest, Relations, Slate
 from service.errors import StageBroken
-from service.recommend.explaining import Why, checked, contributing, in_words
+from service.recommend.explaining import Breakdown, checked, contributing, in_words
 from service.recommend.ports import Asking
 from tests.fakes import NOW, FakeRanker, World, loaded, person
 
@@ -159,7 +159,7 @@ def test_a_like_of_the_viewer_does_not_count_among_those_of_many(liked_by: froze
     asking = Asking(
         viewer=person(1), relations=Relations(liked_by=liked_by), filters=Filters(), exclude_seen=True, now_s=NOW.timestamp()
     )
-    assert in_words(Why(five, {"backward_affinity": 1.0}), asking, person(40)) == said
+    assert in_words(Breakdown(five, {"backward_affinity": 1.0}), asking, person(40)) == said
 
 
 def test_a_method_is_what_makes_a_ranker_explain() -> None:
