@@ -14,6 +14,8 @@ from amity_rankers.lambdamart import FEATURES, LambdaMartFactory, LambdaMartRank
 from amity_rankers.logistic import LogisticFactory
 from numpy.typing import NDArray
 
+from rankers.tests.made_up import batch_of, examples_of, log_loss
+
 Doubles = NDArray[np.float64]
 N_LINEAR = len(LogisticFactory.required_features)
 
@@ -33,31 +35,15 @@ def truth(values: Floats, shift: float = 0.0) -> Doubles:
 
 
 def examples(n: int = 12_000, seed: int = 1, later_shift: float = 0.0) -> TrainingExamples:
-    """The latest fifth is for calibration; there `later_shift` is added to everyone's log-odds."""
-    values, held = features(n, seed), np.arange(n) >= 0.8 * n
-    chances = np.where(held, truth(values, later_shift), truth(values))
-    return TrainingExamples(
-        viewer_ids=np.arange(n) // 50,
-        candidate_ids=np.arange(n),
-        names=FEATURES,
-        features=values,
-        matched=(np.random.default_rng(seed + 1).random(n) < chances).astype(np.float32),
-        weights=np.ones(n, np.float32),
-        calibration=held,
-        seed=seed,
-    )
+    return examples_of(FEATURES, features(n, seed), truth, seed, later_shift)
 
 
 def batch(values: Floats) -> RankingBatch:
-    return RankingBatch(1, np.arange(len(values)), FEATURES, np.ascontiguousarray(values))
+    return batch_of(FEATURES, values)
 
 
 def score(ranker: LambdaMartRanker, values: Floats) -> Floats:
     return ranker.score(batch(values))
-
-
-def log_loss(chances: NDArray[np.floating], matched: NDArray[np.floating]) -> float:
-    return float(-np.mean(np.where(matched > 0, np.log(chances), np.log1p(-chances))))
 
 
 def unseen(shift: float = 0.0) -> tuple[Floats, Floats]:

@@ -18,10 +18,7 @@ class Drafting(Fleet):
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens_in_whatever_order_no_interleaved_answer_breaks_a_rule(seed: int) -> None:
     fleet = Drafting(seed)
-    steps = (fleet.read, fleet.interact, fleet.hear, fleet.edit, fleet.replace, fleet.pass_time, fleet.renew, fleet.swap)
-    for _ in range(400):
-        await fleet.random.choices((*steps, fleet.disturb), (100, 8, 4, 5, 1, 3, 4, 1, 2))[0]()
-    fleet.door.close()
+    await fleet.storm()
     assert fleet.n_cached > 10
     assert fleet.n_ready == 0
     for shown in fleet.impressions.slates:

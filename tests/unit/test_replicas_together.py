@@ -146,13 +146,17 @@ class Fleet(World):
         else:
             await self.redis.drop_pools([1])
 
+    async def storm(self) -> None:
+        """400 steps, in the end without threads."""
+        steps = (self.read, self.interact, self.hear, self.edit, self.replace, self.pass_time, self.renew, self.swap)
+        for _ in range(400):
+            await self.random.choices((*steps, self.disturb), (100, 8, 4, 5, 1, 3, 4, 1, 2))[0]()
+        self.door.close()
+
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_happens_in_whatever_order_no_answer_breaks_a_rule(seed: int) -> None:
     fleet = Fleet(seed)
-    steps = (fleet.read, fleet.interact, fleet.hear, fleet.edit, fleet.replace, fleet.pass_time, fleet.renew, fleet.swap)
-    for _ in range(400):
-        await fleet.random.choices((*steps, fleet.disturb), (100, 8, 4, 5, 1, 3, 4, 1, 2))[0]()
-    fleet.door.close()
+    await fleet.storm()
     assert fleet.n_cached > 10
     assert fleet.n_ready > 0
