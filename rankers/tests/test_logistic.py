@@ -188,7 +188,7 @@ def test_log_odds_of_a_person_do_not_depend_on_the_company(ranker: LogisticRanke
 def test_arrays_that_do_not_fit_are_named(
     ranker: LogisticRanker, name: str, values: NDArray[np.float64] | None, said: str
 ) -> None:
-    arrays = LogisticFactory().dump(ranker)
+    arrays = dict(LogisticFactory().dump(ranker))
     arrays.pop(name)
     if values is not None:
         arrays[name] = values
