@@ -58,6 +58,7 @@ format: .venv/.dev
 lock:
 	@printf './rankers\nhatchling\neditables\n' > .lock.in
 	uv pip compile pyproject.toml .lock.in $(LOCK) -o requirements.lock
+	uv pip compile pyproject.toml .lock.in --extra s3 -c requirements.lock $(LOCK) -o requirements-s3.lock
 	uv pip compile pyproject.toml .lock.in --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
 	uv pip compile pyproject.toml .lock.in --group bench -c requirements-dev.lock $(LOCK) -o requirements-bench.lock
 	@rm .lock.in
