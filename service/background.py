@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from service.telemetry import UNEXPECTED_ERRORS
+from service.metrics import UNEXPECTED_ERRORS
 
 _LOG = structlog.get_logger("amity.background")
 

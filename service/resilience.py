@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
-from service.telemetry import BREAKER_STATE, REFUSED
+from service.metrics import BREAKER_STATE, REFUSED
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from service.errors import StageBusy, StageTimeout
+from service.metrics import THREADS_ABANDONED
 from service.resilience import Deadline
-from service.telemetry import THREADS_ABANDONED
 
 T = TypeVar("T")
 

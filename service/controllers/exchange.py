@@ -12,7 +12,7 @@ from typing import Any
 
 from litestar import Request
 
-from service import logs, telemetry
+from service import logs, metrics, telemetry
 from service.recommend.identifiers import uuid7_text
 from service.samples import GatheredHistogram
 
@@ -144,4 +144,4 @@ def _finish(exchange: Exchange) -> None:
 @cache
 def _request_seconds(method: str, route: str, status: int) -> GatheredHistogram:
     """The metric of one set of labels. Looking it up costs as much as the sample, and there are few."""
-    return telemetry.REQUEST_SECONDS.labels(method, route, str(status))
+    return metrics.REQUEST_SECONDS.labels(method, route, str(status))

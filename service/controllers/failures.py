@@ -8,7 +8,7 @@ import structlog
 from litestar import MediaType, Response
 from litestar.exceptions import HTTPException
 
-from service import telemetry
+from service import metrics
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest
 from service.errors import AmityError, BadInput, Problem, Unauthorized, Unavailable
@@ -56,7 +56,7 @@ def on_http_exception(request: AnyRequest, exc: HTTPException) -> Response[bytes
 def on_unexpected(request: AnyRequest, exc: Exception) -> Response[bytes]:
     """A defect: counted, and logged by type and place. Not by message, which may quote what people wrote."""
     kind = type(exc).__name__
-    telemetry.UNEXPECTED_ERRORS.labels("request", kind).inc()
+    metrics.UNEXPECTED_ERRORS.labels("request", kind).inc()
     frames = frames_of(exc)
     _LOG.error("request failed", error_type=kind, cause_type=type(exc.__cause__).__name__, frames=frames)
     return _reply(request, 500, "Internal error", "This is a defect of the service; it was logged under the request id", {})

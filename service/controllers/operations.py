@@ -13,10 +13,10 @@ from service.controllers.openapi import openapi
 from service.controllers.routes import AnyRequest, reply, spec
 from service.controllers.shapes import Live, Ready
 from service.errors import AmityError, Unavailable
+from service.metrics import REGISTRY
 from service.population.holder import PopulationHolder
 from service.resilience import Deadline, bounded
 from service.settings import Settings
-from service.telemetry import REGISTRY
 
 Ping = Callable[[], Awaitable[bool]]
 

@@ -13,8 +13,8 @@ from service.errors import CircuitOpen, RedisUnavailable
 from service.fleet.batches import GRACE_S, Batches
 from service.fleet.links import Link, open_link
 from service.fleet.wire import Command
+from service.metrics import REDIS_REFUSED
 from service.resilience import Breaker, Deadline
-from service.telemetry import REDIS_REFUSED
 
 NEWS_CHANNEL = "amity:news"
 

@@ -18,8 +18,8 @@ from msgspec import Meta
 
 from service.errors import RedisUnavailable
 from service.fleet.client import NEWS_CHANNEL, Fleet
+from service.metrics import NEWS_LAPSED, NEWS_LIVE, NEWS_MESSAGES
 from service.resilience import Clock
-from service.telemetry import NEWS_LAPSED, NEWS_LIVE, NEWS_MESSAGES
 
 VERSION = 1
 HEARTBEAT_S = 0.25

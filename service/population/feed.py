@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from service.domain import Change, Kind
 from service.errors import AmityError
+from service.metrics import FEED_CHANGES, FEED_FAILURES, FEED_LAST_POLL
 from service.population.holder import PopulationHolder
 from service.population.loader import ERASURES_AT_ONCE, PEOPLE_A_READ, Origin, apply_profiles, erase, reconcile
 from service.population.population import Population
 from service.repositories.changes import is_all
 from service.repositories.columns import CODES
-from service.telemetry import FEED_CHANGES, FEED_FAILURES, FEED_LAST_POLL
 
 T = TypeVar("T")
 Ids = NDArray[np.int64]

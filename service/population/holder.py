@@ -5,8 +5,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from service.metrics import POPULATION_NEWS, POPULATION_PEOPLE
 from service.population.population import Population
-from service.telemetry import POPULATION_NEWS, POPULATION_PEOPLE
 
 _LOG = structlog.get_logger("amity.population")
 

@@ -12,6 +12,7 @@ from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
 from service.domain import BundleRecord, FeedPosition, Profile
 from service.errors import BundleInvalid
+from service.metrics import BUNDLE_LOADS
 from service.population import snapshot
 from service.population.build import Builder, StandingPairs
 from service.population.population import Population
@@ -23,7 +24,6 @@ from service.repositories.columns import InteractionTable
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 from service.resilience import Deadline
-from service.telemetry import BUNDLE_LOADS
 from service.threads import ThreadDoor
 
 Ids = NDArray[np.int64]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from service.domain import Filters, Profile, Relations
 from service.features.assemble import Floats, ViewerView, assemble
 from service.features.geography import km_of_squared_chords, squared_chords
+from service.metrics import SEARCHES
 from service.population import bits
 from service.population.drawing import distinct_ranks, newest_rows
 from service.population.planner import Plan
 from service.population.tastes import SPACES
 from service.population.vectors import Passing
 from service.population.viewer import candidate_columns, viewer_view
-from service.telemetry import SEARCHES
 
 if TYPE_CHECKING:
     from service.population.population import Population

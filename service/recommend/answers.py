@@ -18,6 +18,7 @@ from service.domain import (
     ShownPeople,
     Slate,
 )
+from service.metrics import DEGRADED, RECOMMENDATIONS
 from service.recommend.explaining import Told
 from service.recommend.performance import Observation
 from service.recommend.pools import Pool
@@ -25,7 +26,6 @@ from service.recommend.ports import Trail
 from service.recommend.ready import Finished, Ready
 from service.recommend.slates import Shown
 from service.samples import LoopCounter
-from service.telemetry import DEGRADED, RECOMMENDATIONS
 
 NO_POOL = UUID(int=0)
 """Stands in impressions for the pool of an empty answer that had none."""

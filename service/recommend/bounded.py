@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, KeysView
 from typing import Generic, TypeVar
 
-from service.telemetry import FIRST_LEVEL_BYTES, FIRST_LEVEL_LOOKUPS
+from service.metrics import FIRST_LEVEL_BYTES, FIRST_LEVEL_LOOKUPS
 
 K = TypeVar("K")
 V = TypeVar("V")

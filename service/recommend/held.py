@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from weakref import ReferenceType, ref
 
 from service.fleet.tokens import Tokens
+from service.metrics import POOL_LOOKUPS
 from service.recommend.answers import shown_people
 from service.recommend.bounded import Bounded
 from service.recommend.fragments import Fragments, SlateJson, slate_head, slate_tail
@@ -17,7 +18,6 @@ from service.recommend.pools import Lives, PoolKey
 from service.recommend.ready import Finished
 from service.recommend.turns import Course, Turn
 from service.recommend.viewers import Viewers, ViewerState
-from service.telemetry import POOL_LOOKUPS
 
 _STAMP_BYTES = 400
 _POOL_HITS = POOL_LOOKUPS.labels("hit")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from service.domain import RecommendationRequest, SimilarPeople, Slate
 from service.errors import BadInput, NotFound, Overloaded, Unavailable
+from service.metrics import IN_FLIGHT
 from service.recommend import answers
 from service.recommend.answers import Answer
 from service.recommend.held import Slates
@@ -25,7 +26,7 @@ from service.recommend.similar import Similar
 from service.recommend.stages import unexpected
 from service.recommend.turns import Courses, Turn, check_place
 from service.resilience import Clock, Deadline, Limiter
-from service.telemetry import IN_FLIGHT, current_timings, stage
+from service.telemetry import current_timings, stage
 
 _held_digest = lru_cache(4096)(digest_of)
 """4 us once for each set of filters that is in use, .5 us each time after. For the short questions of `ready` alone: others may

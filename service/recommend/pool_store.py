@@ -7,11 +7,11 @@ import msgspec
 
 from service.fleet.tokens import Tokens
 from service.fleet.wire import Command
+from service.metrics import POOL_LOOKUPS
 from service.recommend.bounded import Bounded
 from service.recommend.pools import Lives, Pool, PoolKey, ViewerMarks, decode, encode
 from service.recommend.ports import SharedStore, TokenSource
 from service.resilience import Deadline
-from service.telemetry import POOL_LOOKUPS
 
 _LONGEST_S = 1.0
 """Bound on a write where no request's deadline counts; Redis' own time limit is shorter."""

@@ -8,11 +8,11 @@ from datetime import datetime
 
 import msgspec
 
+from service.metrics import POOL_RENEWALS
 from service.recommend.computation import Computation, Job, Made
 from service.recommend.pools import PoolKey
 from service.recommend.ports import ImpressionSink
 from service.resilience import Clock, Deadline
-from service.telemetry import POOL_RENEWALS
 
 WORKERS = 2
 """Renewals at once in a replica: after a new bundle every pool of the fleet is stale, and requests come first."""

@@ -12,11 +12,11 @@ from amity_rankers.contract import Floats, RankingBatch
 from numpy.typing import NDArray
 
 from service.errors import StageBroken, StageFailed
+from service.metrics import SHADOW_CORRELATION, SHADOW_DRIFT, SHADOW_FAILURES, SHADOW_SECONDS
 from service.recommend.ports import Trail
 from service.recommend.ranking import Ranked, RankingTask, Ranks, checked
 from service.recommend.stages import Breakers, enter
 from service.resilience import Deadline
-from service.telemetry import SHADOW_CORRELATION, SHADOW_DRIFT, SHADOW_FAILURES, SHADOW_SECONDS
 from service.threads import ThreadDoor
 
 CAPACITY = 16

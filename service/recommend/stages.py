@@ -6,8 +6,9 @@ from typing import TypeVar
 import structlog
 
 from service.errors import DatabaseUnavailable, StageFailed, StageRaised
+from service.metrics import UNEXPECTED_ERRORS
 from service.resilience import Breaker
-from service.telemetry import UNEXPECTED_ERRORS, stage
+from service.telemetry import stage
 
 T = TypeVar("T")
 

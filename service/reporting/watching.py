@@ -11,11 +11,11 @@ from service.domain_experiments import Experiment, Window
 from service.errors import AmityError, ExperimentConflict
 from service.experiments.guardrails import Kept, examine, to_stop, watched_arms
 from service.experiments.management import Changes, Management, now_utc
+from service.metrics import GUARDRAIL_ROUNDS, GUARDRAIL_STOPS
 from service.repositories.arm_figures import ArmFigures, Wanted
 from service.repositories.experiments import Experiments
 from service.repositories.outcomes import Asked
 from service.repositories.rounds import Rounds
-from service.telemetry import GUARDRAIL_ROUNDS, GUARDRAIL_STOPS
 
 FACT = "guardrails_due_at"
 

@@ -15,8 +15,8 @@ import structlog
 
 from service.controllers.hot import ROUTE
 from service.domain import Profile
+from service.metrics import REGISTRY
 from service.settings import Settings
-from service.telemetry import REGISTRY
 from tests.http.conftest import serving
 
 HIT = {"kind": "slate", "outcome": "hit"}

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from service import telemetry
+from service import metrics
 from service.app import build_server
 from service.domain import Profile
 from service.settings import Settings
@@ -68,7 +68,7 @@ async def test_a_recommendation_goes_over_the_wire(served: Served) -> None:
 
 async def test_head_keeps_the_connection_in_order_and_leaves_no_impression(served: Served) -> None:
     def written() -> float:
-        return telemetry.REGISTRY.get_sample_value("amity_impressions_written_total") or 0
+        return metrics.REGISTRY.get_sample_value("amity_impressions_written_total") or 0
 
     before, path = written(), b" /api/v1/recommendations/users/1/recommendations?limit=7 HTTP/1.1\r\nHost: a\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)

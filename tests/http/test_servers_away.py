@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from service import telemetry
+from service import metrics
 from service.repositories.migrate import upgrade
 from service.settings import Settings
 from tests.http.conftest import person, serving, store
@@ -16,7 +16,7 @@ LIKE = {"interactions": [{"actor_id": 1, "target_id": 2, "kind": "like"}]}
 
 
 def interactions_heard() -> float:
-    return telemetry.REGISTRY.get_sample_value("amity_feed_changes_total", {"entity": "interaction"}) or 0
+    return metrics.REGISTRY.get_sample_value("amity_feed_changes_total", {"entity": "interaction"}) or 0
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import redis
 import uvloop
 
 from service.fleet.client import Fleet, Refused
+from service.metrics import REGISTRY
 from service.resilience import Breaker, Deadline
-from service.telemetry import REGISTRY
 from tests.fakes import FakeClock
 from tests.proxy import Proxy
 from tests.servers import PrivateValkey

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from service.domain_experiments import Arm, Experiment, Guardrails
 from service.errors import DatabaseUnavailable, ExperimentConflict
 from service.experiments.management import Changes, Management
+from service.metrics import GUARDRAIL_STOPS
 from service.reporting.watching import FACT, GuardrailWatcher
 from service.repositories.arm_figures import ArmFigures
 from service.repositories.database import Database
@@ -17,7 +18,6 @@ from service.repositories.experiments import Experiments
 from service.repositories.interactions import Interactions
 from service.repositories.rounds import Rounds
 from service.repositories.users import Users
-from service.telemetry import GUARDRAIL_STOPS
 from service.threads import ThreadDoor
 from tests.integration.experiment_log import START, Log, at, slate
 

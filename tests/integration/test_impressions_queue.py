@@ -11,6 +11,7 @@ import pytest
 
 from service.domain import ExperimentArm, Impression, Profile, ServedFeatures, ShownPeople
 from service.errors import AmityError, DatabaseUnavailable
+from service.metrics import REGISTRY
 from service.recommend import impressions as module
 from service.recommend.identifiers import uuid7
 from service.recommend.impressions import BATCH, FEATURES, ImpressionQueue
@@ -18,7 +19,6 @@ from service.repositories.database import Database
 from service.repositories.impressions import Impressions
 from service.repositories.users import Users
 from service.resilience import Deadline
-from service.telemetry import REGISTRY
 
 PEOPLE = ShownPeople(
     candidate_ids=(2, 3),

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service import telemetry
+from service import metrics, telemetry
 from service.repositories.database import Database
 from service.settings import Settings
 from tests.http.conftest import serving
@@ -66,7 +66,7 @@ def attributes(spans: InMemorySpanExporter, name: str) -> dict[str, Any]:
 
 
 def counted(space: str, method: str) -> float:
-    return telemetry.REGISTRY.get_sample_value("amity_searches_total", {"space": space, "method": method}) or 0
+    return metrics.REGISTRY.get_sample_value("amity_searches_total", {"space": space, "method": method}) or 0
 
 
 async def test_the_mask_tells_how_many_are_eligible(client: httpx.AsyncClient, spans: InMemorySpanExporter) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog
 
-from service import background, telemetry
+from service import background, metrics
 from service.background import Background
 
 
@@ -31,9 +31,7 @@ async def test_a_task_that_fails_is_counted_and_started_anew() -> None:
         await kept.stop()
     assert len(runs) == 3
     assert logs[0] == {"event": "background task failed", "task": "testing", "error_type": "KeyError", "log_level": "error"}
-    assert (
-        telemetry.REGISTRY.get_sample_value("amity_unexpected_errors_total", {"door": "testing", "type": "KeyError"}) or 0
-    ) >= 2
+    assert (metrics.REGISTRY.get_sample_value("amity_unexpected_errors_total", {"door": "testing", "type": "KeyError"}) or 0) >= 2
 
 
 async def test_stopping_ends_every_task_and_may_be_done_twice() -> None:

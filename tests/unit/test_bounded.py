@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.metrics import REGISTRY
 from service.recommend.bounded import ENTRY_BYTES, Bounded
-from service.telemetry import REGISTRY
 
 
 def of_size(n_entries: int) -> Bounded[int, bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from service import telemetry
+from service import metrics
 from service.errors import RedisUnavailable
 from service.fleet import news
 from service.fleet.news import News
@@ -76,7 +76,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counted(name: str, **labels: str) -> float:
-    return telemetry.REGISTRY.get_sample_value(name, labels) or 0
+    return metrics.REGISTRY.get_sample_value(name, labels) or 0
 
 
 async def test_news_is_live_once_a_heartbeat_came_back_and_all_was_dropped_before() -> None:

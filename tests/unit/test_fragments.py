@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import Degradation, ExperimentArm, Profile, RecommendedPerson, Slate
+from service.metrics import REGISTRY
 from service.recommend.bounded import ENTRY_BYTES
 from service.recommend.drops import Drops
 from service.recommend.fragments import Entry, Fragments, SlateJson, fragment_of, slate_head, slate_tail
-from service.telemetry import REGISTRY
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe_text = st.none() | texts

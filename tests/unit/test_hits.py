@@ -11,8 +11,8 @@ from service.domain import ExperimentArm, Filters, RecommendationRequest, Relati
 from service.domain_experiments import Arm, Experiment
 from service.errors import UnknownAlgorithm
 from service.experiments.routing import Router
+from service.metrics import REGISTRY
 from service.recommend import orchestrator
-from service.telemetry import REGISTRY
 from tests.fakes import NOW, FakeSource, World, person
 
 

@@ -15,7 +15,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from service import telemetry
+from service import metrics, telemetry
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest, body_of, person_id, reply, spec
 from service.controllers.shell import shell
@@ -98,14 +98,13 @@ async def test_errors_have_one_shape(client: httpx.AsyncClient, what: str, statu
 
 
 async def test_a_defect_is_counted_and_logged_by_type_but_never_by_what_it_quotes(client: httpx.AsyncClient) -> None:
-    before = telemetry.REGISTRY.get_sample_value("amity_unexpected_errors_total", {"door": "request", "type": "KeyError"}) or 0
+    before = metrics.REGISTRY.get_sample_value("amity_unexpected_errors_total", {"door": "request", "type": "KeyError"}) or 0
     with structlog.testing.capture_logs() as logs:
         answer = await client.get("/raise/defect")
     assert answer.status_code == 500
     assert set(answer.json()) == {"error", "detail", "request_id"}
     assert (
-        telemetry.REGISTRY.get_sample_value("amity_unexpected_errors_total", {"door": "request", "type": "KeyError"})
-        == before + 1
+        metrics.REGISTRY.get_sample_value("amity_unexpected_errors_total", {"door": "request", "type": "KeyError"}) == before + 1
     )
     assert [line["error_type"] for line in logs if line["event"] == "request failed"] == ["KeyError"]
     assert "Alice" not in answer.text + json.dumps(logs)
@@ -212,7 +211,7 @@ async def test_each_request_leaves_one_log_line_without_its_query(client: httpx.
 async def test_metrics_are_labelled_by_route_template(client: httpx.AsyncClient) -> None:
     def count(method: str, route: str, status: str) -> float:
         labels = {"method": method, "route": route, "status": status}
-        return telemetry.REGISTRY.get_sample_value("amity_http_request_seconds_count", labels) or 0
+        return metrics.REGISTRY.get_sample_value("amity_http_request_seconds_count", labels) or 0
 
     known, unmatched = count("GET", "/people/{user_id}", "200"), count("other", "unmatched", "404")
     await client.get("/people/5")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from service.domain import RecommendationRequest, Relations, Slate
+from service.metrics import REGISTRY
 from service.recommend.once import WAIT_S, Once
 from service.recommend.pools import PoolKey
 from service.recommend.ports import Replaced
 from service.recommend.renewals import CAPACITY
 from service.resilience import Deadline
-from service.telemetry import REGISTRY
 from tests.fakes import FakeRanker, FakeSource, World, loaded, person
 
 

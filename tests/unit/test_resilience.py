@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
+from service.metrics import REGISTRY
 from service.resilience import Breaker, Deadline, Limiter, bounded, left_behind, side_by_side
-from service.telemetry import REGISTRY
 from tests.fakes import FakeClock
 
 

@@ -10,10 +10,10 @@ from amity_rankers.contract import RankingBatch
 from scipy.stats import spearmanr
 
 from service.domain import RecommendationRequest
+from service.metrics import REGISTRY
 from service.recommend.ranking import Ranked, RankingTask
 from service.recommend.shadow import CAPACITY, LONGEST_S, Shadow, rank_correlation
 from service.recommend.stages import Breakers
-from service.telemetry import REGISTRY
 from service.threads import ThreadDoor
 from tests.fakes import FakePeople, FakeRanker, World, loaded, person
 

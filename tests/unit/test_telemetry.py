@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service import telemetry
+from service import metrics, telemetry
 
 SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = SAMPLED[:-1] + b"0"
@@ -21,7 +21,7 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 
 
 def samples(stage: str, outcome: str) -> float:
-    return telemetry.REGISTRY.get_sample_value("amity_stage_seconds_count", {"stage": stage, "outcome": outcome}) or 0
+    return metrics.REGISTRY.get_sample_value("amity_stage_seconds_count", {"stage": stage, "outcome": outcome}) or 0
 
 
 def names(exporter: InMemorySpanExporter) -> list[str]:
