@@ -1,6 +1,6 @@
 """Viewers wanted to tell the better of two rankers: by interleaving, and by an A/B experiment among the same people.
 
-    python -m benchmarks.interleaving [--viewers 30000] [--experiments 400] [--seed 1]
+    python -m benchmarks.interleaving [--viewers 30000] [--experiments 400]
 
 Viewers come on 28 days as in benchmarks.experiments, find 100 candidates each time and are shown 20, by one ranker or drafted
 from both. What a ranker sees is the truth and noise, part of it the same for both; the second sees with less. People differ in
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +44,19 @@ _ONCE = 1.96
 """Standard errors beyond which alpha .05 lies, on the two sides together."""
 PAIRS = ((1.2, 0.8), (1.0, 0.8), (0.9, 0.8))
 """A ranker much better, better, and hardly better than the other."""
+SEED = 1
+
+
+class Effort(msgspec.Struct, frozen=True):
+    """Viewers that are simulated, and experiments drawn from them for each figure."""
+
+    n_viewers: int = 5000
+    n_experiments: int = 100
+
+
+EFFORT = Effort()
+FULL_EFFORT = Effort(30_000, 400)
+
 ARMS = (Arm(name="first", algorithm_version="first"), Arm(name="second", algorithm_version="second"))
 
 
@@ -219,13 +233,13 @@ def wanted(crowd: Crowd, judge: Judge, n_experiments: int, daily: bool = False) 
 
 def rows(noise: tuple[float, float], n_viewers: int, n_experiments: int, seed: int) -> Iterator[Row]:
     crowd = Market(np.random.default_rng(seed), n_viewers, noise).crowd()
-    label = f"noise {noise[0]:g} against {noise[1]:g}"
-    yield Row(f"{label}: lift of the like rate", crowd.lift, "share")
+    label = f"interleaving, noise {noise[0]:g} against {noise[1]:g}"
+    yield Row(f"{label}: lift of the like rate", round(crowd.lift, 4), "share")
     for daily, looks in ((False, "one look"), (True, "every look")):
         ab, interleaved = (wanted(crowd, judge, n_experiments, daily) for judge in (by_ab, by_interleaving))
         yield Row(f"{label}, {looks}: viewers for A/B", ab, "viewers")
         yield Row(f"{label}, {looks}: viewers for interleaving", interleaved, "viewers")
-        yield Row(f"{label}, {looks}: share of the viewers", interleaved / ab, "", MOST_SHARE_OF_AB, at_most=True)
+        yield Row(f"{label}, {looks}: share of the viewers", round(interleaved / ab, 3), "", MOST_SHARE_OF_AB, at_most=True)
 
 
 def alarms(crowd: Crowd, judge: Judge, n: int, n_experiments: int) -> float:
@@ -242,15 +256,18 @@ def rows_of_equals(n_viewers: int, n_experiments: int, seed: int) -> Iterator[Ro
         )
 
 
+def measure(effort: Effort) -> list[Row]:
+    """Rows for `make bench`: rankers that differ, and equal ones."""
+    found = [row for noise in PAIRS for row in rows(noise, effort.n_viewers, effort.n_experiments, SEED)]
+    return found + list(rows_of_equals(effort.n_viewers, effort.n_experiments, SEED))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--viewers", type=int, default=30_000)
-    parser.add_argument("--experiments", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--viewers", type=int, default=FULL_EFFORT.n_viewers)
+    parser.add_argument("--experiments", type=int, default=FULL_EFFORT.n_experiments)
     options = parser.parse_args()
-    for noise in PAIRS:
-        print(*lines(list(rows(noise, options.viewers, options.experiments, options.seed))), sep="\n", flush=True)
-    print(*lines(list(rows_of_equals(options.viewers, options.experiments, options.seed))), sep="\n")
+    print(*lines(measure(Effort(options.viewers, options.experiments))), sep="\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from benchmarks import (
     fleet,
     hits,
     import_rate,
+    interleaving,
     million,
     newcomers,
     rankers,
@@ -52,6 +53,7 @@ def main() -> None:
     rows += rankers.measure(N_DEMO, FULL_SEEDS if full else SEEDS)
     rows += churn.measure(churn.FULL_EFFORT if full else churn.EFFORT)
     rows += experiments.measure(experiments.FULL_EFFORT if full else experiments.EFFORT, PLOTS if full else RESULTS.parent)
+    rows += interleaving.measure(interleaving.FULL_EFFORT if full else interleaving.EFFORT)
     rows += routing.measure()
     rows += retrieval(full)
     _write(rows)

@@ -1,6 +1,7 @@
 """Search is exact: whatever the filter, it finds what a full scan would."""
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import pytest
@@ -8,9 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.population.index import Index, Named, Probe
 from service.population.planes import Floats, FloatVectors, Planes, Vectors
+from service.population.planner import Calibration, Planner, Step
 from service.population.vectors import Ids, Mask, Searched, Space
 from tests.population_people import passing_of
+
+PROBED = Calibration(100, 0.98, 64, 0.0, 1e9, (Step(1.0, 1e-3, 500, True, 0.99, 0.9, 1.0, 20.0),))
+"""A table by which everything is probed, since scoring a row is said to be dear."""
 
 laws = settings(max_examples=150, deadline=None, database=None)
 
@@ -130,3 +136,23 @@ def test_a_put_that_cannot_be_is_refused(row: int, value: float, said: str) -> N
 def test_nobody_passing_is_an_empty_answer_that_says_so() -> None:
     searched = search(Space(Planes.of(np.ones((4, 2), np.float32))), np.zeros(4, bool), np.arange(4), np.ones(2), 3)
     assert (len(searched.ids), searched.plan.method, searched.plan.n_passing) == (0, "none", 0)
+
+
+class WatchedIndex:
+    """Names everybody, and keeps what it was asked."""
+
+    def __init__(self, n: int, d: int) -> None:
+        self.n, self.d = n, d
+        self.asked: list[Probe] = []
+
+    def search(self, query: Floats, probe: Probe, passing: object) -> Named:
+        self.asked.append(probe)
+        return Named(np.arange(self.n), np.zeros(self.n, np.float32), 1)
+
+
+def test_the_index_is_asked_as_the_plan_says() -> None:
+    index = WatchedIndex(1000, 4)
+    space = Space(FloatVectors(np.ones((1000, 4), np.float32)), cast(Index, index), Planner(PROBED))
+    plan = search(space, np.ones(1000, bool), np.arange(1000), np.ones(4), 10).plan
+    assert plan.method == "probe"
+    assert index.asked == [Probe(plan.depth, 10, plan.wanted, plan.miss, plan.most_lists)]
