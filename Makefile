@@ -1,4 +1,4 @@
-# run, test, check, bench: each sets up what it needs in .venv, with pip, from the lock files.
+# run, test, check, bench: each sets up what it needs in .venv, with pip, from the lock files. install does no more than that.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,8 +6,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 PROJECT := pyproject.toml rankers/pyproject.toml
 
-.PHONY: run test check bench load format lock clean
+.PHONY: install run test check bench load format lock clean
 .DEFAULT_GOAL := run
+
+install: .venv/.run
 
 run: .venv/.run
 	@exec $(BIN)/amity up
