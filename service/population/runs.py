@@ -173,4 +173,4 @@ class Runs:
             return
         self._merges.remove(merge)
         place = next(index for index, run in enumerate(self._runs) if run is merge.older)
-        self._runs[place : place + 2] = [made]
+        self._runs[place : place + 2] = [made] if len(made.keys) else []  # all of it may have been erased since

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.domain import Kind, Relations
@@ -90,7 +90,11 @@ def test_applying_events_again_in_order_changes_nothing(merging: None, after: li
     assert_same(memory, book_once)
 
 
+LIKES = [(1, 2, Kind.LIKE), (1, 3, Kind.LIKE)]
+
+
 @laws
+@example(before=[], after=[[(1, 2, Kind.PASS)], LIKES], gone=[1], later=[[*LIKES, (1, 4, Kind.LIKE)], [(1, 2, Kind.LIKE)]])
 @given(before=events, after=batches, gone=st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3), later=batches)
 def test_erased_person_leaves_nothing_behind(
     merging: None, before: list[Event], after: list[list[Event]], gone: list[int], later: list[list[Event]]
