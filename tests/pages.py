@@ -1,13 +1,15 @@
 """What pages tell their reader to type, and a shell to type it in.
 
 A fenced block of the language `sh` is typed by a test. One that cannot be says why in the line above it:
-`<!-- not run: needs a Docker engine -->`, which no reader sees.
+`<!-- not run: needs a Docker engine -->`, which no reader sees. One that `<!-- needs: prometheus -->` is left out where there is
+no such program, but in CI, which has them all.
 """
 
 import contextlib
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -18,14 +20,15 @@ from typing import Self
 
 from tests.embedded import ROOT
 
-_LINES = re.compile(r"^(#+) +([^\n]*)$|^```(\w*)[^\n]*\n(.*?)^```$|^<!-- not run: (.*?) -->$", re.MULTILINE | re.DOTALL)
+_LINES = re.compile(r"^(#+) +([^\n]*)$|^```(\w*)[^\n]*\n(.*?)^```$|^<!-- (not run|needs): (.*?) -->$", re.MULTILINE | re.DOTALL)
 END_S = 30.0
 """How long what a shell started gets to end in good order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: `heading` is the nearest above it, `not_run` why no test types it, `line` that of its fence."""
+    """A fenced block: `heading` is the nearest above it, `not_run` why no test types it, `needs` the program without which it
+    cannot be typed, `line` that of its fence."""
 
     page: str
     heading: str
@@ -33,25 +36,33 @@ class Block:
     text: str
     line: int
     not_run: str = ""
+    needs: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
+    @property
+    def can_run(self) -> bool:
+        missing = self.needs and shutil.which(self.needs) is None
+        return not self.not_run and (not missing or "CI" in os.environ)
+
 
 def blocks(page: Path) -> list[Block]:
     """Every fenced block of a page, in order."""
-    text, heading, not_run = page.read_text(), "", ""
+    text, heading = page.read_text(), ""
+    notes: dict[str, str] = {}
     found = []
     for match in _LINES.finditer(text):
-        title, language, inside, reason = match.group(2, 3, 4, 5)
+        title, language, inside, note, what = match.group(2, 3, 4, 5, 6)
         if title is not None:
             heading = title
-        elif reason is not None:
-            not_run = reason
+        elif note is not None:
+            notes[note] = what
         else:
             line = text.count("\n", 0, match.start()) + 1
-            found.append(Block(page.name, heading, language, inside, line, not_run))
-            not_run = ""
+            said = notes.get("not run", ""), notes.get("needs", "")
+            found.append(Block(page.name, heading, language, inside, line, *said))
+            notes = {}
     return found
 
 

@@ -52,11 +52,12 @@ class Reader:
         self.instead = dict(instead or {})
         self.unused = set(self.instead)
 
-    def reads(self, page: str) -> None:
-        """Types every block of a page that is to be typed, named from the root of the repository, and compares what it shows."""
+    def reads(self, page: str, *headings: str) -> None:
+        """Types every block of a page that is to be typed, and compares what it shows. The page is named from the root of the
+        repository; with headings, only what stands straight under these is read."""
         found = blocks(ROOT / page)
         for block, after in pairwise([*found, None]):
-            if block is None or block.language != "sh" or block.not_run:
+            if block is None or block.language != "sh" or not block.can_run or (headings and block.heading not in headings):
                 continue
             shown = json.loads(after.text) if after is not None and _follows(page, block, after) else None
             said = self._types(block, shows_error=isinstance(shown, dict) and "error" in shown)
