@@ -9,6 +9,7 @@ from litestar import Litestar
 
 from service.app_parts import running_parts
 from service.artifacts.store import Store
+from service.console.routes import console
 from service.controllers.algorithms import Algorithms
 from service.controllers.experiment_reports import ExperimentReports
 from service.controllers.experiments import Experiments
@@ -71,7 +72,7 @@ def create_app(settings: Settings) -> Litestar:
             yield
             app.state.pop("readiness")
 
-    app = shell(settings, HANDLERS, INJECTED, [parts])
+    app = shell(settings, (*HANDLERS, console()), INJECTED, [parts])
     app.state.version = version("amity")
     return app
 

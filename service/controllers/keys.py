@@ -45,14 +45,22 @@ class Keyring:
             raise Forbidden(f"The API key lacks the scope {scope!r}")
         return key.name
 
-    def _find(self, authorization: str) -> ApiKey | None:
-        scheme, _, token = authorization.partition(" ")
-        # ASGI headers are latin-1, so this gives back the bytes that were sent.
-        digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
+    def named(self, name: str) -> ApiKey | None:
+        return next((key for key in self._keys if key.name == name), None)
+
+    def of_token(self, token: bytes) -> ApiKey | None:
+        """The key that `token` is."""
+        digest = hashlib.sha256(token).digest()
         found = None
         for key in self._keys:  # every key is compared, so that time tells nothing about which one is near
             if hmac.compare_digest(digest, key.digest):
                 found = key
+        return found
+
+    def _find(self, authorization: str) -> ApiKey | None:
+        scheme, _, token = authorization.partition(" ")
+        # ASGI headers are latin-1, so this gives back the bytes that were sent.
+        found = self.of_token(token.strip().encode("latin-1", "replace"))
         return found if scheme.lower() == "bearer" else None
 
 
@@ -83,14 +91,15 @@ def _parse_entry(place: int, entry: str) -> ApiKey:
 
 def require_safe_bind(settings: Settings) -> None:
     """Refuse to serve without keys on an address that others can reach, unless told to in so many words."""
-    if parse_keys(settings.api_keys).is_open and not settings.allow_keyless_bind and not _is_loopback(settings.host):
+    if parse_keys(settings.api_keys).is_open and not settings.allow_keyless_bind and not is_loopback(settings.host):
         raise BadSetting(
             f"AMITY_HOST={settings.host} can be reached by others, and there are no API keys: "
             "set AMITY_API_KEYS, or AMITY_ALLOW_KEYLESS_BIND=true to serve everyone"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address or name to listen on, or to be called by, is of this machine alone."""
     if host.lower() == "localhost":
         return True
     try:

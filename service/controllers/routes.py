@@ -66,11 +66,11 @@ async def body_of(request: AnyRequest, into: type[S]) -> S:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (media_type.startswith("application/") and media_type.endswith("+json")):
         raise UnsupportedMedia
-    return decode_body(await _read(request), into)
+    return decode_body(await read_body(request), into)
 
 
-async def _read(request: AnyRequest) -> bytes:
-    """The whole body, refused as soon as it is known to be too large: by its header, or else by what has come."""
+async def read_body(request: AnyRequest) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as it is known to be: by its header, or else by what has come."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
         raise BodyTooLarge

@@ -1,0 +1,17 @@
+"""The pages in the order in which the navigation shows them."""
+
+from typing import NamedTuple
+
+
+class NavigationEntry(NamedTuple):
+    path: str
+    label: str
+
+
+PAGES: tuple[NavigationEntry, ...] = (NavigationEntry("/console", "Overview"),)
+
+
+def current(path: str) -> str | None:
+    """The path of the page that `path` is or lies under; None for none. The overview is only itself."""
+    under = [page.path for page in PAGES if path == page.path or (page.path != "/console" and path.startswith(f"{page.path}/"))]
+    return max(under, key=len, default=None)
