@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
 PROJECT := pyproject.toml rankers/pyproject.toml
 
-.PHONY: install run test check bench load format lock clean
+.PHONY: install run test check bench load openapi client format lock clean
 .DEFAULT_GOAL := run
 
 install: .venv/.run
@@ -14,7 +14,7 @@ install: .venv/.run
 run: .venv/.run
 	@exec $(BIN)/amity up
 
-test: .venv/.dev
+test: .venv/.dev .venv/.client
 	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 check: .venv/.dev
@@ -29,6 +29,17 @@ bench: .venv/.dev
 # Traffic against a running service: make load ARGS="--headless --host http://127.0.0.1:8000 --run-time 60s"
 load: .venv/.bench
 	$(BIN)/locust -f benchmarks/locustfile.py $(ARGS)
+
+# The document that /schema answers, as a file; a test holds it to the code.
+openapi: .venv/.run
+	@$(BIN)/python -m service.cli.document > openapi.json.new
+	@mv openapi.json.new openapi.json
+
+# A typed Python client of it, in build/amity-client: pip install build/amity-client
+client: .venv/.client
+	@PATH="$(CURDIR)/.venv/client/bin:$$PATH" openapi-python-client generate $(CLIENT)
+
+CLIENT := --path openapi.json --output-path build/amity-client --overwrite --meta uv --fail-on-warning
 
 format: .venv/.dev
 	$(BIN)/ruff format .
@@ -56,6 +67,13 @@ format: .venv/.dev
 	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 
+# The generator wants an older typer than ours, so it has an environment of its own.
+.venv/.client: requirements-client.lock | .venv/bin/python
+	@echo "Installing the generator of clients"
+	@$(PYTHON) -m venv .venv/client
+	@.venv/client/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --require-hashes -r requirements-client.lock
+	@touch $@
+
 # Needs `uv` on the PATH. The lock files name no index and hold the hashes of every platform's wheels.
 lock:
 	@printf './rankers\nhatchling\neditables\n' > .lock.in
@@ -63,6 +81,7 @@ lock:
 	uv pip compile pyproject.toml .lock.in --extra s3 -c requirements.lock $(LOCK) -o requirements-s3.lock
 	uv pip compile pyproject.toml .lock.in --group dev -c requirements.lock $(LOCK) -o requirements-dev.lock
 	uv pip compile pyproject.toml .lock.in --group bench -c requirements-dev.lock $(LOCK) -o requirements-bench.lock
+	uv pip compile --group client $(LOCK) -o requirements-client.lock
 	@rm .lock.in
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package amity-rankers

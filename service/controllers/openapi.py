@@ -1,5 +1,6 @@
 """The OpenAPI document, made from the specs that the handlers themselves decode and answer by."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -46,15 +47,17 @@ def openapi(app: Litestar, version: str) -> dict[str, Any]:
     described = [(route, handler, spec) for route, handler in _handlers(app) if (spec := spec_of(handler.opt)) is not None]
     schemas, components = _components([spec for _, _, spec in described])
     paths: dict[str, dict[str, Any]] = {}
+    named: set[str] = set()
     for route, handler, spec in described:
         for method in sorted(handler.http_methods):
-            operation = _operation(route, handler, spec, schemas, components)
+            name = _operation_name(route, handler, named)
+            operation = {"operationId": name, **_operation(route, spec, schemas, components)}
             paths.setdefault(route.path_format, {})[method.lower()] = operation
     shown = {name: schema for name, schema in components.items() if not name.endswith("Query")}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Amity", "version": version, "description": _DESCRIPTION, "license": {"name": "Apache-2.0"}},
-        "paths": dict(sorted(paths.items())),
+        "paths": paths,
         "components": {
             "schemas": shown,
             "responses": {str(status): _error(status, text) for status, text in _ERRORS.items()},
@@ -71,8 +74,24 @@ def openapi(app: Litestar, version: str) -> dict[str, Any]:
 
 
 def _handlers(app: Litestar) -> list[tuple[HTTPRoute, HTTPRouteHandler]]:
-    routes = (route for route in app.routes if isinstance(route, HTTPRoute))
-    return [(route, handler) for route in routes for handler in route.route_handlers]
+    """In the order of their paths and methods: Litestar's own is that of sets, another in each process."""
+    routes = sorted((route for route in app.routes if isinstance(route, HTTPRoute)), key=lambda route: route.path_format)
+    return [(route, one) for route in routes for one in sorted(route.route_handlers, key=lambda one: sorted(one.http_methods))]
+
+
+def _operation_name(route: HTTPRoute, handler: HTTPRouteHandler, named: set[str]) -> str:
+    """The handler's name; with the end of the path where a handler answers at a second one. `named` learns it."""
+    name = handler.handler_name
+    if name in named:
+        name += "_" + re.sub(r"\W", "_", route.path_format.rpartition("/")[2])
+    named.add(name)
+    return name
+
+
+def _tag(path: str) -> str:
+    """What a route is about: the word after the version, or `operations`. Clients are generated with a module for each."""
+    found = re.match(r"/api/v1/(\w+)", path)
+    return found.group(1) if found else "operations"
 
 
 def _components(specs: list[RouteSpec]) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -81,21 +100,28 @@ def _components(specs: list[RouteSpec]) -> tuple[dict[Any, Any], dict[str, Any]]
     types.add(ErrorReply)
     ordered = sorted(types, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
-    return dict(zip(ordered, schemas, strict=True)), components
+    return dict(zip(ordered, schemas, strict=True)), _without_false(components)
+
+
+def _without_false(node: Any) -> Any:
+    """Without `"items": false`, which says again what `maxItems` says of a tuple, and which generators of clients trip over."""
+    if isinstance(node, list):
+        return [_without_false(one) for one in node]
+    if isinstance(node, dict):
+        return {key: _without_false(value) for key, value in node.items() if not (key == "items" and value is False)}
+    return node
 
 
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _operation(
-    route: HTTPRoute, handler: HTTPRouteHandler, spec: RouteSpec, schemas: dict[Any, Any], components: dict[str, Any]
-) -> dict[str, Any]:
+def _operation(route: HTTPRoute, spec: RouteSpec, schemas: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
     responses = {str(status): _success(kind, schemas) for status, kind in spec.replies.items()}
     for status in _error_statuses(route, spec):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     operation: dict[str, Any] = {
-        "operationId": handler.handler_name,
+        "tags": [_tag(route.path_format)],
         "summary": spec.summary,
         "parameters": _path_parameters(route) + _query_parameters(spec, components),
         "responses": dict(sorted(responses.items())),
