@@ -16,6 +16,7 @@ from service.errors import AmityError
 from service.experiments.registry import Registry
 from service.fleet.client import Fleet
 from service.fleet.figures import FleetFigures
+from service.market.watching import MarketWatcher
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load
@@ -93,6 +94,8 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         stack.push_async_callback(background.stop)  # before the last flushes, which a running one would disturb
         experimenting = Experimenting.of(settings, experiments, database, shared, origin, models)
         background.keep("guardrails", experimenting.watcher.run)
+        market = MarketWatcher.of(settings, database.sessions, door)
+        background.keep("market", market.run)
         for _ in range(WORKERS):
             background.keep("renewals", answering.renewals.run)
         background.keep("shadow", answering.shadow.run)
@@ -102,6 +105,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
             | {
                 "fleet_performance": figures,
                 "stock": stock,
+                "market": market,
                 "matches": Matches(database.sessions),
                 "readiness": _readiness(settings, holder, database, fleet),
             }

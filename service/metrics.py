@@ -77,6 +77,33 @@ GUARDRAIL_STOPS = Counter(
     ["arm", "guardrail"],
     registry=REGISTRY,
 )
+MARKET_GINI = Gauge(
+    "amity_market_exposure_gini",
+    "Inequality of how often active people were shown in the last 7 days, 0 to 1; NaN while not known.",
+    registry=REGISTRY,
+)
+MARKET_UNSHOWN = Gauge(
+    "amity_market_unshown_share",
+    "Share of the active people who were shown to nobody in the last 7 days, 0 to 1; NaN while not known.",
+    registry=REGISTRY,
+)
+MARKET_NEWCOMER_HOURS = Gauge(
+    "amity_market_newcomer_hours",
+    "Hours within which that share of those who joined in the last 7 days had the event; NaN where fewer have.",
+    ["event", "quantile"],
+    registry=REGISTRY,
+)
+MARKET_COMPUTED = Gauge(
+    "amity_market_computed_timestamp_seconds",
+    "When the newest figures of the market were computed; NaN while there are none.",
+    registry=REGISTRY,
+)
+MARKET_ROUNDS = Counter(
+    "amity_market_rounds_total",
+    "Looks at the figures of the market: done, elsewhere (not due: another replica has made it), failed.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 REFUSED = Counter("amity_refused_total", "Requests refused for want of capacity.", ["reason"], registry=REGISTRY)
 IN_FLIGHT = Gauge("amity_recommendations_in_flight", "Recommendation requests at work.", registry=REGISTRY)
 SHADOW_CORRELATION = GatheredHistogram(

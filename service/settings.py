@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     impressions_flush_ms: Annotated[int, Meta(ge=10, description="Pause between two writes of impressions, ms")] = 500
     impressions_queue: Annotated[int, Meta(ge=1, description="Slates that may wait to be written; more are dropped")] = 20_000
     guardrails_poll_s: Annotated[float, Meta(gt=0, description="Pause between the fleet's looks at guardrails, s")] = 60
+    market_every_s: Annotated[float, Meta(gt=0, description="Pause between the fleet's looks at the market's figures, s")] = 600
     impressions_retention_days: Annotated[int, Meta(ge=1, description="How long impressions are kept")] = 90
     bundles_kept: Annotated[int, Meta(ge=1, description="Published bundles kept; older ones are deleted whole")] = 5
     publish_margin: Annotated[float, Meta(ge=0, le=1, description="How much worse, relatively, a new bundle may be")] = 0.05

@@ -209,6 +209,14 @@ imports = Table(
     Column("updated_at", Instant, nullable=False, server_default=func.now()),
 )
 
+market_figures = Table(
+    "market_figures",
+    metadata,
+    Column("computed_at", Instant, primary_key=True),
+    Column("figures", JSONB, nullable=False),
+)
+"""How the market does, as it was computed every few minutes: `MarketFigures` of domain_market."""
+
 facts = Table(
     "facts",
     metadata,
