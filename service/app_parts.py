@@ -20,7 +20,8 @@ from service.market.watching import MarketWatcher
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load
-from service.population.watcher import BundleWatcher
+from service.population.promoting import Promoting
+from service.population.watcher import BundleWatcher, tell_bundle
 from service.ranker_stock import Rankers, RankerStock
 from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.impressions import ImpressionQueue
@@ -105,6 +106,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
             | {
                 "fleet_performance": figures,
                 "stock": stock,
+                "promoting": Promoting(origin),
                 "market": market,
                 "matches": Matches(database.sessions),
                 "readiness": _readiness(settings, holder, database, fleet),
@@ -131,6 +133,7 @@ async def _population(
     loaded = await load(origin)
     holder: Holder = PopulationHolder(loaded.population, await stock.loaded(loaded.bundle), settings.overlay_max)
     feed = ChangeFeed(origin, holder, settings.feed_poll_ms, {"bundle": lambda: watcher.nudge(), "experiment": registry.nudge})
+    tell_bundle(loaded.bundle)
     watcher = BundleWatcher(origin, holder, feed, stock.loaded, settings.bundle_poll_ms)
     await feed.catch_up()
     background.keep("feed", feed.run)

@@ -12,7 +12,7 @@ from service.fleet.client import Fleet
 from service.fleet.leases import Leases
 from service.fleet.news import News
 from service.fleet.tokens import ViewerTokens
-from service.plugins import load_sources
+from service.plugins import Installed, InstalledSource, load_sources
 from service.population.feed import ChangeFeed
 from service.population.loader import Origin
 from service.recommend.computation import Computation
@@ -101,6 +101,7 @@ class Answering:
     shadow: Shadow
     rank_given: RankGiven
     why: Why
+    sources: Installed[InstalledSource]
 
     @classmethod
     def of(
@@ -108,7 +109,9 @@ class Answering:
     ) -> "Answering":
         breakers, performance, n_bytes = Breakers(), Performance(), settings.first_level_mb << 20
         pools = Pools(shared.fleet, shared.tokens, shared.lives, int(POOLS * n_bytes))
-        retrieval = _retrieval(settings, origin, breakers)
+        sources = _sources(settings)
+        named = list(sources.by_name.values())
+        retrieval = Retrieval(named, origin.door, breakers, settings.source_k, settings.pool_size)
         ranking = Ranking(origin.door, breakers, settings.fallback_ranker, settings.ranking_share)
         shadow = Shadow(settings.shadow_ranker, settings.shadow_share, origin.door, breakers)
         once = Once(Leases(shared.fleet), pools)
@@ -140,6 +143,7 @@ class Answering:
             breakers=breakers,
             performance=performance,
             shadow=shadow,
+            sources=sources,
             rank_given=RankGiven(
                 models=models,
                 courses=parts.courses,
@@ -160,12 +164,12 @@ class Answering:
         )
 
 
-def _retrieval(settings: Settings, origin: Origin, breakers: Breakers) -> Retrieval:
-    """Of the installed sources that can be used."""
+def _sources(settings: Settings) -> Installed[InstalledSource]:
+    """The installed sources; those that cannot be used are named in the log."""
     sources = load_sources(settings)
     for problem in sources.problems:
         _LOG.warning("source left out", source=problem.name, reason=problem.reason)
-    return Retrieval(list(sources.by_name.values()), origin.door, breakers, settings.source_k, settings.pool_size)
+    return sources
 
 
 def aftermath(shared: Shared, feed: ChangeFeed) -> Aftermath:
@@ -181,6 +185,7 @@ def injected(shared: Shared, answering: Answering, origin: Origin, models: Model
         "performance": answering.performance,
         "models": models,
         "breakers": answering.breakers,
+        "sources": answering.sources,
         "users": origin.users,
         "interactions": origin.interactions,
         "aftermath": aftermath(shared, feed),

@@ -31,7 +31,7 @@ Counts = dict[str, NDArray[np.int32]]
 
 _LOG = structlog.get_logger("amity.population")
 
-_LOAD_S = 600.0
+LOAD_S = 600.0
 """Time for work in a thread while loading: a bundle of a million people is fetched, verified and indexed in well under it."""
 
 PEOPLE_A_READ, PROFILES_AT_ONCE, ERASURES_AT_ONCE = 100, 34, 10
@@ -81,7 +81,7 @@ async def load_bundle(origin: Origin, version: str) -> Loaded:
     Raises BundleInvalid when it is missing, damaged or of another schema.
     """
     try:
-        bundle, population = await origin.door.call("bundle", opened, origin.store, version, deadline=Deadline(_LOAD_S))
+        bundle, population = await origin.door.call("bundle", opened, origin.store, version, deadline=Deadline(LOAD_S))
     except BundleInvalid:
         BUNDLE_LOADS.labels("refused").inc()
         raise
@@ -100,7 +100,7 @@ async def from_database(origin: Origin) -> Population:
     async for batch in origin.users.stream():
         builder.add(batch)
     table = await origin.interactions.load_all()
-    return await origin.door.call("bundle", _built, builder, table, position, deadline=Deadline(_LOAD_S))
+    return await origin.door.call("bundle", _built, builder, table, position, deadline=Deadline(LOAD_S))
 
 
 async def reconcile(origin: Origin, people: Population) -> None:
@@ -114,10 +114,10 @@ async def reconcile(origin: Origin, people: Population) -> None:
     async for batch in origin.users.stream(PEOPLE_A_READ):
         pages.append(np.array([profile.id for profile in batch], np.int64))
         await apply_profiles(people, batch)
-    there, gone = await origin.door.call("bundle", _there_and_gone, people, pages, deadline=Deadline(_LOAD_S))
+    there, gone = await origin.door.call("bundle", _there_and_gone, people, pages, deadline=Deadline(LOAD_S))
     await erase(people, gone)
     table, n_rows = await origin.interactions.load_all(), people.columns.n
-    made = await origin.door.call("bundle", _relations, table, there, people, n_rows, deadline=Deadline(_LOAD_S))
+    made = await origin.door.call("bundle", _relations, table, there, people, n_rows, deadline=Deadline(LOAD_S))
     people.replace_relations(*made)
     people.position = position
 

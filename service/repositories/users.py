@@ -77,6 +77,14 @@ class Users:
         rows = await self._sessions.readers.fetch(_MANY, list(ids))
         return {row[0]: _profile(row) for row in rows}
 
+    async def named(self, text: str, limit: int) -> list[Profile]:
+        """Those of whose names a word begins with `text`, in any case, the lowest ids first. For operators: it looks through
+        everyone, until it has found enough."""
+        name = _users.c.name
+        begins = name.istartswith(text, autoescape=True) | name.icontains(f" {text}", autoescape=True)
+        check_texts({"name": text})
+        return [_profile(row) for row in await self._rows(_SELECT.where(begins).order_by(_users.c.id).limit(limit))]
+
     async def exists(self, ids: Sequence[int]) -> set[int]:
         """Those of the ids that exist."""
         rows = await self._rows(select(_users.c.id).where(_users.c.id == func.any(list(ids))))

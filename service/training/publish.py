@@ -15,6 +15,7 @@ from service.plugins import instantiate
 from service.population import snapshot
 from service.population.build import StandingPairs, build
 from service.population.population import Population
+from service.population.promoting import live_before
 from service.population.spaces import Writing
 from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
@@ -163,9 +164,9 @@ async def rollback(store: Store, bundles: Bundles) -> BundleRecord:
 
     Raises BundleInvalid when it cannot be served, and OperatorError when there is none.
     """
-    published = sorted((record.published_at, record.version) for record in await bundles.list() if record.published_at)
-    if len(published) > 1:
-        snapshot.load(store.open(published[-2][1]))
+    version = live_before(await bundles.list())
+    if version is not None:
+        snapshot.load(store.open(version))
     return await bundles.rollback()
 
 

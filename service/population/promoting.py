@@ -1,0 +1,41 @@
+"""Moving the pointer to the live bundle from within a replica, which goes on serving meanwhile."""
+
+from collections.abc import Iterable
+
+from service.domain import BundleRecord
+from service.population.loader import LOAD_S, Origin, opened
+from service.resilience import Deadline
+
+
+def live_before(records: Iterable[BundleRecord]) -> str | None:
+    """The bundle that a rollback makes live: the one published before the last; None when there is none."""
+    published = sorted((record.published_at, record.version) for record in records if record.published_at)
+    return published[-2][1] if len(published) > 1 else None
+
+
+class Promoting:
+    """Does as `amity bundles` does; a bundle is verified and everyone in it read in a thread, which takes seconds for a
+    million people. Raises DatabaseUnavailable when PostgreSQL is away."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    async def records(self) -> list[BundleRecord]:
+        """All registered bundles, newest first."""
+        return await self._origin.bundles.list()
+
+    async def promote(self, version: str) -> BundleRecord:
+        """Make a bundle the live one. Raises BundleInvalid when it cannot be served, and OperatorError when it is not
+        registered; then everything is as it was."""
+        await self._verify(version)
+        return await self._origin.bundles.publish(version)
+
+    async def rollback(self) -> BundleRecord:
+        """Make the bundle live that was live before. Raises as `promote` does."""
+        version = live_before(await self.records())
+        if version is not None:
+            await self._verify(version)
+        return await self._origin.bundles.rollback()
+
+    async def _verify(self, version: str) -> None:
+        await self._origin.door.call("promote", opened, self._origin.store, version, deadline=Deadline(LOAD_S))
