@@ -139,6 +139,11 @@ THREADS_ABANDONED = Counter(
 )
 BREAKER_STATE = Gauge("amity_breaker_open", "1 while a breaker is open, else 0.", ["breaker"], registry=REGISTRY)
 FEED_LAST_POLL = Gauge("amity_feed_last_poll_timestamp_seconds", "When the change feed was last read.", registry=REGISTRY)
+FEED_LAG = Gauge(
+    "amity_feed_lag_seconds",
+    "Age of the oldest change that this replica has not applied; a long writing transaction holds the feed back.",
+    registry=REGISTRY,
+)
 FEED_CHANGES = Counter("amity_feed_changes_total", "Changes applied from the feed.", ["entity"], registry=REGISTRY)
 FEED_FAILURES = Counter("amity_feed_failures_total", "Reads of the change feed that failed.", registry=REGISTRY)
 REDIS_REFUSED = Counter(
@@ -164,4 +169,10 @@ POPULATION_NEWS = Gauge(
     "amity_population_relations_since", "Ordered pairs of whom the feed has brought news since the bundle.", registry=REGISTRY
 )
 SEARCHES = Counter("amity_searches_total", "Vector searches, by how they were planned.", ["space", "method"], registry=REGISTRY)
+BUNDLE_CREATED = Gauge(
+    "amity_bundle_created_timestamp_seconds",
+    "When the bundle that serves was made; no sample while everyone is loaded from the database alone.",
+    ["bundle_version"],
+    registry=REGISTRY,
+)
 BUNDLE_LOADS = Counter("amity_bundle_loads_total", "Bundles loaded or refused.", ["outcome"], registry=REGISTRY)

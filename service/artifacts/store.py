@@ -5,8 +5,9 @@ import math
 import os
 import secrets
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ from service.errors import BadSetting, BundleInvalid
 
 _PLAIN_KINDS = "biuf"
 _STALE_S = 86_400
+_UNREACHED = (("botocore.exceptions", "BotoCoreError"), ("aiohttp.client_exceptions", "ClientError"))
+"""What drivers of fsspec let through when nobody answers or there are no credentials: only refusals become OSError in them."""
 
 
 def new_version(now: datetime, salt: str) -> str:
@@ -74,15 +77,29 @@ class Store:
             found = [path.parent.name for path in self.folder.glob(f"*/{MANIFEST}")]
         else:
             self._remote.invalidate_cache()
-            found = [str(path).split("/")[-2] for path in self._remote.glob(f"{self._root}/*/{MANIFEST}")]
+            with _reaching():
+                found = [str(path).split("/")[-2] for path in self._remote.glob(f"{self._root}/*/{MANIFEST}")]
         return sorted((name for name in found if NAME.fullmatch(name)), reverse=True)
 
     def delete(self, version: str) -> None:
-        """Remove a bundle; nothing happens when there is none. Those who have it open keep it."""
+        """Remove a bundle; nothing happens when there is none. Those who have it open keep it. Raises OSError."""
         _check_version(version)
-        if self._remote is not None and self._remote.exists(f"{self._root}/{version}"):
-            self._remote.rm(f"{self._root}/{version}", recursive=True)
+        if self._remote is not None:
+            with _reaching():
+                if self._remote.exists(f"{self._root}/{version}"):
+                    self._remote.rm(f"{self._root}/{version}", recursive=True)
         _remove(self.folder / version)
+
+    def drop_copies(self, kept: Collection[str]) -> list[str]:
+        """Remove the local copies of all bundles but these; their versions. Nothing is lost: a copy is fetched anew when it is
+        needed, and those who have it open keep it. A store that is a folder has no copies."""
+        if self._remote is None:
+            return []
+        copies = {path.parent.name for path in self.folder.glob(f"*/{MANIFEST}")}
+        old = sorted(name for name in copies - set(kept) if NAME.fullmatch(name))  # not what is being staged
+        for version in old:
+            _remove(self.folder / version)
+        return old
 
     def put(self, staged: Path, manifest: Manifest) -> None:
         """Publish a folder that a BundleWriter has filled and synced. Raises BundleInvalid when the version is taken."""
@@ -91,9 +108,10 @@ class Store:
             taken = not _installed(staged, self.folder / manifest.version)
         else:
             target = f"{self._root}/{manifest.version}"
-            taken = self._remote.exists(f"{target}/{MANIFEST}")
-            for file in () if taken else (*manifest.files, MANIFEST):  # the manifest last: until then it is no bundle
-                self._remote.put_file(str(staged / file), f"{target}/{file}")
+            with _reaching():
+                taken = self._remote.exists(f"{target}/{MANIFEST}")
+                for file in () if taken else (*manifest.files, MANIFEST):  # the manifest last: until then it is no bundle
+                    self._remote.put_file(str(staged / file), f"{target}/{file}")
         if taken:
             raise BundleInvalid(f"bundle {manifest.version}: exists already; a published bundle never changes")
 
@@ -103,9 +121,10 @@ class Store:
         staged = _staging(self.folder)
         source = f"{self._root}/{version}"
         try:
-            self._remote.get_file(f"{source}/{MANIFEST}", str(staged / MANIFEST))
-            for file in read_manifest(staged, version).files:
-                self._remote.get_file(f"{source}/{file}", str(staged / file))
+            with _reaching():
+                self._remote.get_file(f"{source}/{MANIFEST}", str(staged / MANIFEST))
+                for file in read_manifest(staged, version).files:
+                    self._remote.get_file(f"{source}/{file}", str(staged / file))
             bundle = open_folder(staged, version)
             _remove(self.folder / version)
             _installed(staged, self.folder / version)
@@ -170,6 +189,20 @@ class BundleWriter:
             _write_synced(path, fill)
             view = map_file(path)
         self._files[file_name] = FileEntry(bytes=len(view), xxh3=digest(view))
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Makes OSError of what else a driver raises when its store cannot be reached."""
+    try:
+        yield
+    except _unreached() as exc:
+        raise OSError(str(exc)) from exc
+
+
+def _unreached() -> tuple[type[Exception], ...]:
+    """Of the drivers that are loaded: they are extras, and most processes have none."""
+    return tuple(getattr(sys.modules[module], name) for module, name in _UNREACHED if module in sys.modules)
 
 
 @contextmanager

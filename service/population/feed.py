@@ -1,6 +1,7 @@
 """The change feed, tailed: what anyone commits is in this replica's memory a fraction of a second later."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.domain import Change, Kind
 from service.errors import AmityError
-from service.metrics import FEED_CHANGES, FEED_FAILURES, FEED_LAST_POLL
+from service.metrics import FEED_CHANGES, FEED_FAILURES, FEED_LAG, FEED_LAST_POLL
 from service.population.holder import PopulationHolder
 from service.population.loader import ERASURES_AT_ONCE, PEOPLE_A_READ, Origin, apply_profiles, erase, reconcile
 from service.population.population import Population
@@ -34,6 +35,8 @@ _FOLDED_AT_ONCE, _FOLDS_A_LOOK = 6, 96
 at the feed: a tenth of the time. More wait for the next look."""
 
 _LONGEST_PAUSE_S = 5.0
+_LAG_EVERY_S = 5.0
+"""Between two looks at what is held back: one more read, for a figure that is scraped every 15 s."""
 
 
 class Audience(Protocol):
@@ -88,6 +91,7 @@ class ChangeFeed:
         self._nudged = asyncio.Event()
         # The highest change_id that each population has: a lower one that comes later was perhaps overtaken by it.
         self._newest: WeakKeyDictionary[Population, int] = WeakKeyDictionary()
+        self._measured_s = float("-inf")
 
     def nudge(self) -> None:
         """Look at the feed at once: this replica has just written."""
@@ -101,6 +105,7 @@ class ChangeFeed:
                 if failures:  # what happened meanwhile may be more than the feed kept, or another server may answer
                     await self.close_gap()
                 await self.catch_up()
+                await self._measure_lag()
                 await self._fold_in()
                 failures = 0
             except AmityError as exc:
@@ -136,6 +141,11 @@ class ChangeFeed:
                 self._holder.report()
             if is_all(changes):
                 return n_applied
+
+    async def _measure_lag(self) -> None:
+        if time.monotonic() - self._measured_s >= _LAG_EVERY_S:
+            FEED_LAG.set(await self._origin.changes.waiting_s(self._holder.current.position))
+            self._measured_s = time.monotonic()
 
     async def _fold_in(self) -> None:
         for _ in range(0, _FOLDS_A_LOOK, _FOLDED_AT_ONCE):

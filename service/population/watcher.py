@@ -10,9 +10,11 @@ import structlog
 
 from service.artifacts.bundle import Bundle
 from service.errors import AmityError, OperatorError, StageFailed
+from service.metrics import BUNDLE_CREATED
 from service.population.feed import ChangeFeed
 from service.population.holder import PopulationHolder
 from service.population.loader import Origin, load_bundle
+from service.resilience import Deadline
 
 C = TypeVar("C")
 
@@ -20,6 +22,14 @@ _LOG = structlog.get_logger("amity.population")
 
 _RETRY_S = 60.0
 """A bundle that could not be loaded is tried again this much later: its files may only have been on their way."""
+_TIDY_S = 60.0
+
+
+def tell_bundle(bundle: Bundle | None) -> None:
+    """Tell the gauges which bundle serves, and since when there is it."""
+    BUNDLE_CREATED.clear()
+    if bundle is not None:
+        BUNDLE_CREATED.labels(bundle.version).set(bundle.manifest.created_at.timestamp())
 
 
 class BundleWatcher(Generic[C]):
@@ -73,10 +83,22 @@ class BundleWatcher(Generic[C]):
             return False
         await self._feed.catch_up(loaded.population)
         self._holder.swap(loaded.population, companion)
+        tell_bundle(loaded.bundle)
         if loaded.compared:
             self._feed.audience.lost()
         _LOG.info("bundle live", bundle_version=live.version, n_people=loaded.population.n_people)
+        await self._tidy()
         return True
+
+    async def _tidy(self) -> None:
+        """Keep copies of the bundle that serves and of the one before it: else a disk fills up night by night, with the names
+        and bios of people erased since."""
+        replaced = self._holder.replaced
+        kept = {version for version in (self._holder.current.bundle_version, replaced and replaced[0]) if version}
+        try:
+            await self._origin.door.call("bundle", self._origin.store.drop_copies, kept, deadline=Deadline(_TIDY_S))
+        except (OSError, StageFailed) as exc:
+            _LOG.warning("old copies of bundles cannot be removed", reason=str(exc))
 
     def _was_refused(self, version: str) -> bool:
         refused, at_s = self._refused

@@ -52,6 +52,11 @@ _STANDING = """
     join unnest($1::bigint[], $2::bigint[]) as wanted (actor, target) on actor_id = actor and target_id = target
     where family in (1, 2)
 """
+# The very next one, and no older one anywhere: the feed is in the order of transactions, and this reads one row of its key.
+_NEXT = """
+    select extract(epoch from clock_timestamp() - recorded_at)::float8 from changes
+    where (xid, change_id) > ($1, $2) order by xid, change_id limit 1
+"""
 _HORIZON = text("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _OLDEST = text("select value from facts where name = :name")
 
@@ -87,6 +92,11 @@ class Changes:
         """The highest `change_id` of the changes up to a position; 0 when none is left."""
         rows = await self._sessions.readers.fetch(_NEWEST, position.xid, position.change_id)
         return int(rows[0][0]) if rows else 0
+
+    async def waiting_s(self, position: FeedPosition) -> float:
+        """How long ago the change next after a position was made, readable or still held back; 0 when there is none."""
+        rows = await self._sessions.readers.fetch(_NEXT, position.xid, position.change_id)
+        return max(0.0, float(rows[0][0])) if rows else 0.0
 
     async def standing(self, actors: NDArray[np.int64], targets: NDArray[np.int64]) -> Standing:
         """The opinions and blocks of ordered pairs as the database has them now, withdrawals too."""

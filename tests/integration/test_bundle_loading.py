@@ -1,6 +1,7 @@
 """A replica serves the live bundle, the last good one when that is damaged, the database when there is none."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,15 @@ import pytest
 from sqlalchemy import text
 
 from service.artifacts.bundle import Bundle
+from service.artifacts.store import Store
 from service.domain import Kind
 from service.errors import PluginBroken
+from service.metrics import BUNDLE_CREATED
 from service.population.loader import load
-from service.population.watcher import BundleWatcher
+from service.population.watcher import BundleWatcher, tell_bundle
 from service.repositories.database import Database
 from tests.integration.population_world import World, eligible_ids, prepare, running, soon
-from tests.integration.repo_builders import did, person, pruned
+from tests.integration.repo_builders import NOON, did, person, pruned
 from tests.population_people import asking
 
 
@@ -108,6 +111,31 @@ async def test_new_bundle_takes_over_while_old_views_go_on(world: World) -> None
     assert before[0].bundle_version == "b1"
     assert len(view.search("mutual", np.ones(8, np.float32), 9).ids) == 2
     await world.assert_mirrors(holder.current)
+
+
+async def test_metrics_tell_which_bundle_serves_and_when_it_was_made(world: World) -> None:
+    await world.publish("b1")
+    holder, feed = await world.replica()
+    await world.publish("b2")
+    watcher = BundleWatcher(world.origin, holder, feed, prepare, poll_ms=10)
+    assert await watcher.look()
+    assert [(sample.labels, sample.value) for metric in BUNDLE_CREATED.collect() for sample in metric.samples] == [
+        ({"bundle_version": "b2"}, NOON.timestamp())
+    ]
+    tell_bundle(None)
+    assert [metric.samples for metric in BUNDLE_CREATED.collect()] == [[]]
+
+
+async def test_copies_of_the_live_bundle_and_the_one_before_it_are_kept(world: World, tmp_path: Path) -> None:
+    world.store = Store(f"memory://{tmp_path.name}", tmp_path / "cache")
+    world.origin = replace(world.origin, store=world.store)
+    await world.publish("b1")
+    holder, feed = await world.replica()
+    watcher = BundleWatcher(world.origin, holder, feed, prepare, poll_ms=10)
+    for version in ("b2", "b3"):
+        await world.publish(version)
+        assert await watcher.look()
+    assert sorted(path.name for path in world.store.folder.iterdir()) == ["b2", "b3"]
 
 
 async def test_rollback_brings_the_earlier_bundle_back_and_nobody_who_was_erased(world: World) -> None:

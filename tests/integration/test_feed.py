@@ -7,6 +7,7 @@ from functools import partial
 from sqlalchemy import text
 
 from service.domain import Kind, Status
+from service.metrics import FEED_LAG
 from service.population.feed import ChangeFeed
 from tests.integration.population_world import World, caught_up, eligible_ids, knows, running, soon
 from tests.integration.repo_builders import did, person
@@ -129,6 +130,19 @@ async def test_large_statements_are_applied_in_pieces_that_let_others_run(world:
         await soon(lambda: caught_up(feed, lambda: holder.current.profile(4000) == person(4000, bio="new")))
     assert turns > 4000 / 25
     await world.assert_mirrors(holder.current)
+
+
+async def test_lag_is_the_age_of_what_a_long_transaction_holds_back(world: World) -> None:
+    _, feed = await world.replica()
+    async with running(feed.run()):
+        await soon(lambda: FEED_LAG.collect()[0].samples[0].value < 60)
+    waits = "insert into changes (xid, entity, recorded_at) values (9000000000, 'experiment', now() - interval '1 hour')"
+    async with world.database.sessions() as session:
+        await session.execute(text(waits))
+        await session.commit()
+    _, feed = await world.replica()
+    async with running(feed.run()):
+        await soon(lambda: 3600 <= FEED_LAG.collect()[0].samples[0].value < 3700)
 
 
 async def test_listeners_hear_of_bundles_and_experiments(world: World) -> None:

@@ -1,5 +1,7 @@
 """Bundles survive a round trip, and nothing that is not whole is ever read."""
 
+import sys
+import types
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -332,6 +334,62 @@ def test_damaged_remote_copy_is_refused_and_not_cached(tmp_path: Path) -> None:
     reader = Store(url, tmp_path / "reader")
     assert "profiles.bin is damaged" in refused(reader)
     assert list(reader.folder.iterdir()) == []
+
+
+class Unreached(Exception):
+    """What botocore raises where nobody answers: no OSError."""
+
+
+def nobody_answers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = types.ModuleType("botocore.exceptions")
+    monkeypatch.setattr(driver, "BotoCoreError", Unreached, raising=False)
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", driver)
+
+    def fail(*_: object) -> None:
+        raise Unreached("no endpoint")
+
+    for name in ("get_file", "put_file", "exists", "glob"):
+        monkeypatch.setattr(store._remote, name, fail)
+
+
+def test_store_that_nobody_answers_for_refuses_its_bundles_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"memory://{tmp_path.name}", tmp_path / "cache")
+    nobody_answers(store, monkeypatch)
+    assert refused(store) == f"bundle {VERSION}: cannot be fetched from memory://{tmp_path.name}: no endpoint"
+    with pytest.raises(BundleInvalid, match="cannot be written: no endpoint"):
+        publish(store)
+    with pytest.raises(OSError, match="no endpoint"):
+        store.delete(VERSION)
+    with pytest.raises(OSError, match="no endpoint"):
+        store.versions()
+
+
+def test_bundle_in_the_cache_opens_while_its_store_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(Store(f"memory://{tmp_path.name}", tmp_path / "writer"))
+    store = Store(f"memory://{tmp_path.name}", tmp_path / "cache")
+    store.open(VERSION)
+    nobody_answers(store, monkeypatch)
+    assert store.open(VERSION).version == VERSION
+
+
+def test_copies_of_other_bundles_are_dropped_and_the_store_keeps_them(tmp_path: Path) -> None:
+    url, versions = f"memory://{tmp_path.name}", [f"20261122T10150{second}-5f3c" for second in range(3)]
+    store = Store(url, tmp_path / "cache")
+    for version in versions:
+        publish(Store(url, tmp_path / "writer"), version)
+        store.open(version)
+    staged = store.folder / ".staging-of-another-process"
+    staged.mkdir()
+    (staged / MANIFEST).touch()
+    assert store.drop_copies({versions[2]}) == versions[:2]
+    assert sorted(path.name for path in store.folder.iterdir()) == [staged.name, versions[2]]
+    assert store.open(versions[0]).version == versions[0]
+
+
+def test_bundles_of_a_folder_are_no_copies(local: Store) -> None:
+    publish(local)
+    assert local.drop_copies(()) == []
+    assert local.versions() == [VERSION]
 
 
 def test_location_nobody_can_read_is_a_bad_setting(tmp_path: Path) -> None:
