@@ -9,7 +9,6 @@ import pytest
 import redis
 
 from service.bootstrap import THREAD_VARIABLES
-from service.embedded import locks
 from service.embedded.lease import Lease, Options, join
 from service.embedded.places import socket_folder
 from tests.embedded import eventually, everything_stopped
@@ -18,7 +17,6 @@ from tests.servers import (
     PrivateValkey,
     execute,
     fresh_name,
-    has_database,
     named,
     run_home,
     run_now,
@@ -36,7 +34,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Lease]:
-    """The run's PostgreSQL and Valkey, shared by all xdist workers; not durable, and gone after the run."""
+    """This worker's PostgreSQL and Valkey; not durable, and gone after the run."""
     lease = join(run_home(), Options(durable=False, ephemeral=True), print)
     yield lease
     lease.release()
@@ -44,18 +42,11 @@ def servers() -> Iterator[Lease]:
 
 @pytest.fixture(scope="session")
 def template_database(servers: Lease) -> str:
-    """The name of a migrated database to clone, made once in a run."""
+    """The name of a migrated database to clone."""
     from service.repositories.migrate import upgrade
 
-    descriptor = locks.take(run_home() / "template.lock", exclusive=True, timeout_s=120)
-    try:
-        if not run_now(has_database(servers.database_url, TEMPLATE)):
-            making = fresh_name("making")
-            run_now(execute(servers.database_url, [f"CREATE DATABASE {making}"]))
-            run_now(upgrade(named(servers.database_url, making)))
-            run_now(execute(servers.database_url, [f"ALTER DATABASE {making} RENAME TO {TEMPLATE}"]))
-    finally:
-        os.close(descriptor)
+    run_now(execute(servers.database_url, [f"CREATE DATABASE {TEMPLATE}"]))
+    run_now(upgrade(named(servers.database_url, TEMPLATE)))
     return TEMPLATE
 
 
@@ -77,21 +68,13 @@ def empty_database_url(servers: Lease) -> Iterator[str]:
     run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
 
 
-@pytest.fixture(scope="session")
-def worker_valkey(servers: Lease) -> Iterator[PrivateValkey]:
-    """A Valkey for each xdist worker: pub/sub is not parted by logical database, so workers cannot share one."""
-    with PrivateValkey() as valkey:
-        yield valkey
-
-
 @pytest.fixture
-def redis_url(worker_valkey: PrivateValkey) -> str:
+def redis_url(servers: Lease) -> str:
     """An empty Valkey that no other test uses at the same time."""
-    client = redis.Redis.from_url(worker_valkey.url)
-    client.flushall()
-    client.config_resetstat()
-    client.close()
-    return worker_valkey.url
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()
+        client.config_resetstat()
+    return servers.redis_url
 
 
 @pytest.fixture

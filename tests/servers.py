@@ -26,9 +26,14 @@ _numbers = itertools.count(1)
 
 
 def run_home() -> Path:
-    """The folder of this test run, one for all its xdist workers; the keeper removes it after the last has gone."""
+    """The folder of this process of the test run; its keeper removes it after the process has gone.
+
+    Each xdist worker has servers of its own: transactions of any database of a server hold back the change feed of all of them,
+    so that what one worker did was missing from what another read.
+    """
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    home = _roomy_folder() / f"amity-test-{os.geteuid()}-{run[:12]}"
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "only")
+    home = _roomy_folder() / f"amity-test-{os.geteuid()}-{run[:12]}-{worker}"
     home.mkdir(mode=0o755, exist_ok=True)
     return home
 
@@ -75,14 +80,6 @@ async def fetch(database_url: str, query: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(database_url)
     try:
         return list(await connection.fetch(query))
-    finally:
-        await connection.close()
-
-
-async def has_database(database_url: str, name: str) -> bool:
-    connection = await asyncpg.connect(database_url)
-    try:
-        return bool(await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name))
     finally:
         await connection.close()
 

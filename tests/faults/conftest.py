@@ -1,6 +1,5 @@
-"""A small demo population with two trained bundles, made once in a run and cloned for each module, and replicas on it."""
+"""A small demo population with two trained bundles, made once and cloned for each module, and replicas on it."""
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ import redis
 
 from service.artifacts.bundle import MANIFEST
 from service.artifacts.store import new_version
-from service.embedded import locks
 from service.embedded.lease import Lease
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
@@ -21,7 +19,7 @@ from service.settings import Settings
 from service.training import pipeline
 from service.transfer import demo
 from tests.replicas import PATIENT, Replica, replicas
-from tests.servers import PrivateValkey, execute, fresh_name, has_database, named, run_home, run_now
+from tests.servers import execute, fresh_name, named, run_home, run_now
 
 N_PEOPLE = 300
 TEMPLATE = "amity_world_template"
@@ -46,15 +44,8 @@ class World:
 def world_template(servers: Lease, template_database: str) -> tuple[Path, str, str]:
     """The bundles' folder and their two versions; the database to clone is TEMPLATE."""
     artifacts = run_home() / "world-artifacts"
-    descriptor = locks.take(run_home() / "world.lock", exclusive=True, timeout_s=170)
-    try:
-        if not run_now(has_database(servers.database_url, TEMPLATE)):
-            making = fresh_name("world_making")
-            run_now(execute(servers.database_url, [f"CREATE DATABASE {making} TEMPLATE {template_database}"]))
-            run_now(_make(named(servers.database_url, making), artifacts))
-            run_now(execute(servers.database_url, [f"ALTER DATABASE {making} RENAME TO {TEMPLATE}"]))
-    finally:
-        os.close(descriptor)
+    run_now(execute(servers.database_url, [f"CREATE DATABASE {TEMPLATE} TEMPLATE {template_database}"]))
+    run_now(_make(named(servers.database_url, TEMPLATE), artifacts))
     older, newer = sorted(path.name for path in artifacts.iterdir() if not path.name.startswith("."))
     return artifacts, older, newer
 
@@ -79,9 +70,7 @@ async def _make(database_url: str, artifacts: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(
-    servers: Lease, world_template: tuple[Path, str, str], worker_valkey: PrivateValkey, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(servers: Lease, world_template: tuple[Path, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The module's own copy of people and bundles, on an empty Valkey."""
     source, older, newer = world_template
     home = tmp_path_factory.mktemp("world")
@@ -89,10 +78,10 @@ def world(
     shutil.copytree(source, artifacts)
     name = fresh_name("world")
     run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"]))
-    with redis.Redis.from_url(worker_valkey.url) as client:
+    with redis.Redis.from_url(servers.redis_url) as client:
         client.flushall()
     database_url = named(servers.database_url, name)
-    yield World(database_url, artifacts, older, newer, settings_for(home, database_url, worker_valkey.url, artifacts))
+    yield World(database_url, artifacts, older, newer, settings_for(home, database_url, servers.redis_url, artifacts))
     run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
 
 

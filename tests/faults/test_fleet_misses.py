@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from service.embedded.lease import Lease
 from tests.embedded import eventually
 from tests.faults.conftest import World
 from tests.faults.fleet_gate import Gate, install
 from tests.faults.fleet_wire import Reply, Wire
 from tests.replicas import Replica
-from tests.servers import PrivateValkey
 
 COMPUTED = 'amity_stage_seconds_count{outcome="ok",stage="ranking"'
 N_AT_ONCE, N_KEYS = 500, 8
@@ -109,11 +109,9 @@ def computation_s(reply: Reply) -> float:
 
 
 @pytest.mark.slow
-async def test_after_flushall_under_load_each_replica_computes_a_key_once_at_most(
-    fleet: list[Replica], worker_valkey: PrivateValkey
-) -> None:
+async def test_after_flushall_under_load_each_replica_computes_a_key_once_at_most(fleet: list[Replica], servers: Lease) -> None:
     viewers = [next(_viewers) for _ in range(12)]
-    async with wires_to(fleet) as wires, redis.asyncio.Redis.from_url(worker_valkey.url) as client:
+    async with wires_to(fleet) as wires, redis.asyncio.Redis.from_url(servers.redis_url) as client:
         over = asyncio.Event()
         loads = [asyncio.create_task(load(wire, viewers, over)) for wire in wires for _ in range(3)]
         await asyncio.sleep(WARM_S)

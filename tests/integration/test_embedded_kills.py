@@ -150,6 +150,6 @@ def test_a_killed_test_run_leaves_neither_process_nor_folder(servers: Lease, tmp
     with subprocess.Popen(command, cwd=ROOT, env=ours, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert any("hangs" in line for line in run.stdout)
-        (folder,) = run_home().parent.glob(f"amity-test-*-{run.pid}")
+        (folder,) = run_home().parent.glob(f"amity-test-*-{run.pid}-only")
         run.kill()
     assert eventually(lambda: not folder.exists())
