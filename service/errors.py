@@ -16,7 +16,8 @@ AmityError 500
 │   ├── StageTimeout · StageRaised · StageBusy · StageBroken · CircuitOpen
 │   └── RedisUnavailable
 └── OperatorError                for the command line: one clear line, exit code 1
-    ├── BadSetting · PluginBroken · BundleInvalid · PublishRefused · SchemaOutdated · ImportRefused · EmbeddedServerError
+    ├── BadSetting · PluginBroken · BundleInvalid · PublishRefused · SchemaOutdated · MigrationBlocked · ImportRefused
+        EmbeddedServerError
 """
 
 import msgspec
@@ -206,6 +207,10 @@ class PublishRefused(OperatorError):
 
 class SchemaOutdated(OperatorError):
     """The database's schema is not the one this version needs; run `amity migrate`"""
+
+
+class MigrationBlocked(OperatorError):
+    """The schema cannot be changed now; somebody still needs it as it is"""
 
 
 class ImportRefused(OperatorError):

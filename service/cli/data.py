@@ -1,24 +1,16 @@
 """`amity import`, `export` and `demo`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import TypeVar
 
 import typer
 
-from service.cli.output import answer, progress, say
-from service.cli.servers import with_servers
+from service.cli.database import in_database
+from service.cli.output import answer
 from service.errors import BadSetting
-from service.repositories import migrate
-from service.repositories.database import Database
 from service.settings import Settings
-from service.telemetry import Progress
 from service.transfer import demo, exporter, importer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,27 +46,6 @@ def fill_demo(settings: Settings, n_people: int, seed: int, as_json: bool) -> No
     population = demo.DemoRequest(n_people=n_people, seed=seed, reference=reference)
     result = in_database(settings, lambda database, report: demo.fill(database, population, report))
     answer(result, as_json, result.lines())
-
-
-def in_database(settings: Settings, work: Callable[[Database, Progress], Awaitable[T]]) -> T:
-    """Run `work` on a database whose schema is brought up to date first if it is the private one."""
-    private = not settings.database_url
-    with with_servers(settings, redis=False) as joined:
-        return asyncio.run(_run(joined.database_url, private, work))
-
-
-async def _run(url: str, private: bool, work: Callable[[Database, Progress], Awaitable[T]]) -> T:
-    if private:
-        for revision in await migrate.upgrade(url):
-            say(f"Schema: applied {revision}")
-    else:
-        await migrate.require_current(url)
-    database = Database(url)
-    try:
-        with progress() as report:
-            return await work(database, report)
-    finally:
-        await database.close()
 
 
 def _require_a_file(people: Path | None, interactions: Path | None) -> None:

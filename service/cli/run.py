@@ -40,7 +40,7 @@ def up(settings: Settings, demo_people: int, demo_seed: int) -> None:
     """All steps from an empty machine to a served replica; each is skipped where its result is there already."""
     _stop_in_good_order()
     with bind(settings) as listener, with_servers(settings) as joined:
-        revisions = asyncio.run(migrate.upgrade(joined.database_url))
+        revisions = asyncio.run(migrate.upgrade(joined.database_url, contract=True))
         say(f"Schema: {'migrated' if revisions else 'up to date'}")
         state = asyncio.run(_look(joined))
         if state.n_people == 0:
@@ -58,7 +58,7 @@ def serve(settings: Settings, embedded: bool) -> None:
     _stop_in_good_order()
     with bind(settings) as listener, with_servers(settings) as joined:
         if not settings.database_url:
-            asyncio.run(migrate.upgrade(joined.database_url))
+            asyncio.run(migrate.upgrade(joined.database_url, contract=True))
         _serve(joined, listener, greet=False)
 
 

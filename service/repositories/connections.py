@@ -8,6 +8,7 @@ import asyncpg
 
 from service.errors import AmityError, BadSetting, DatabaseUnavailable
 from service.repositories.failures import DRIVER_ERRORS, driver_error, meaning, sqlstate
+from service.repositories.revisions import signature
 
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 _GOODBYE_S = 1.0
@@ -53,7 +54,7 @@ class PromptConnection(asyncpg.Connection):  # type: ignore[misc]
 async def connect(url: str, timeout_s: float | None = 10.0) -> PromptConnection:
     """One connection of one's own, beside the pool."""
     bound = {} if timeout_s is None else {"timeout": timeout_s}
-    settings = {"application_name": "amity", "timezone": "UTC"}
+    settings = {"application_name": signature(), "timezone": "UTC"}
     connection: PromptConnection = await asyncpg.connect(
         dsn(url), connection_class=PromptConnection, command_timeout=timeout_s, server_settings=settings, **bound
     )

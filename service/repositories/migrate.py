@@ -1,104 +1,253 @@
-"""The schema's version: bring the database to it, or say that it is not there."""
+"""The schema's version: bring the database to it while replicas serve, or say that it is not there."""
 
-from pathlib import Path
-from typing import Any
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext, MigrationInfo
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, exc, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.errors import SchemaOutdated
-from service.repositories.connections import connect, dsn, explained
-from service.repositories.failures import DRIVER_ERRORS
+from service.errors import MigrationBlocked, SchemaOutdated
+from service.repositories.connections import PromptConnection, connect, dsn, explained
+from service.repositories.failures import DRIVER_ERRORS, sqlstate
 from service.repositories.locks import MIGRATIONS
+from service.repositories.revisions import FACT, History, Revision, configuration, history
+
+T = TypeVar("T")
+
+WAIT_S = 300.0
+"""How long a migration tries to get a lock, or its turn among several processes that migrate."""
+LOCK_TIMEOUT_MS = 100
+"""A statement that waits for a table makes all who come after it wait too, readers among them: less than the 150 ms that a read
+within a request may take, and then everybody gets a pause."""
+_PAUSE_S = 0.5
+_NO_LOCK = "55P03"
+_FIRST = "0001"
+_NAME = re.compile(r"amity (\w+)\.\.(\w+)")
+
+_OLDEST = text("select value ->> 'oldest' from facts where name = :name")
+_HAS_FACTS = text("select to_regclass('facts') is not null")
+_OTHERS = text(
+    "select application_name, count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
+    "and application_name like 'amity%' group by 1 order by 1"
+)
+_LONGEST = text(
+    "select pid, application_name, extract(epoch from clock_timestamp() - xact_start)::int from pg_stat_activity "
+    "where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null order by xact_start limit 1"
+)
 
 
-async def upgrade(url: str) -> list[str]:
-    """Bring the schema to the head in one transaction; the revisions that were applied, oldest first.
+class _There(NamedTuple):
+    """A version that is connected: the revision it cannot run without, and the last it knows."""
 
-    Several processes may do so at once: an advisory lock lets one work, and the others find nothing left to do. Raises
-    DatabaseUnavailable or BadSetting in one line when the database cannot be used, SchemaOutdated when it is newer than we.
+    needs: str
+    knows: str
+
+    @classmethod
+    def of(cls, name: str) -> "_There":
+        """By the name of its connections; versions that gave none are from before there was anything to contract."""
+        told = _NAME.fullmatch(name)
+        return cls(*told.groups()) if told else cls(_FIRST, _FIRST)
+
+
+async def upgrade(url: str, contract: bool = False, wait_s: float = WAIT_S) -> list[str]:
+    """Bring the schema to what this version needs, with `contract` to all that it knows; the revisions applied, oldest first.
+
+    Each revision is a transaction of its own, which gives up within LOCK_TIMEOUT_MS where it gets no lock, and is tried again.
+    Several processes may do so at once: one works, and the others find nothing left to do. An empty database gets everything.
+
+    Raises DatabaseUnavailable or BadSetting in one line when the database cannot be used, MigrationBlocked when it cannot be done
+    now, SchemaOutdated when it is newer than we and cannot be used by us.
     """
-    applied: list[str] = await _with_connection(url, _upgrade)
-    return applied
+    async with _alone(url, wait_s) as connection:
+        found, known = await _readable(connection), history()
+        applied = []
+        for revision in _next(known, found, contract):
+            if revision.contracts and found is not None:
+                await _require_nobody(connection, _without(known, revision))
+            await _patiently(connection, wait_s, revision.name, command.upgrade)
+            applied.append(revision.name)
+        return applied
+
+
+async def downgrade(url: str, target: str, wait_s: float = WAIT_S) -> list[str]:
+    """Undo what was applied after the revision `target`, newest first; the revisions undone. What is in the columns and tables
+    that go is lost. Raises as `upgrade`, and where a version is connected that needs what would go."""
+    async with _alone(url, wait_s) as connection:
+        found, known = await _current(connection), history()
+        if found not in known or target not in known:
+            raise SchemaOutdated(f"this version knows no way from revision {found} to {target}")
+        assert found is not None
+        await _require_nobody(connection, lambda there: there.needs not in known or known.is_before(target, there.needs))
+        undone = [revision.name for revision in known.after(target) if not known.is_before(found, revision.name)][::-1]
+        names = [revision.name for revision in known.revisions]
+        for name in undone:
+            await _patiently(connection, wait_s, names[names.index(name) - 1], command.downgrade)
+        return undone
 
 
 async def current(url: str) -> str | None:
     """The revision that the database is at; None when it was never migrated."""
-    revision: str | None = await _with_connection(url, _current)
-    return revision
+    return await _with_connection(url, _current_revision)
 
 
 def head() -> str:
-    """The revision that this version of the program needs."""
-    revision = ScriptDirectory.from_config(configuration()).get_current_head()
-    if revision is None:
-        raise SchemaOutdated("this installation holds no migrations")
-    return revision
+    """The revision that this version of the program brings an empty database to."""
+    return history().head
+
+
+async def waiting(url: str) -> list[str]:
+    """Revisions that this version knows and can do without for now: they take away what the version before uses."""
+    found, known = await current(url), history()
+    return [] if found is not None and found not in known else [each.name for each in known.after(found)]
 
 
 async def require_current(url: str) -> None:
-    """Raise SchemaOutdated unless the database is at the head; DatabaseUnavailable or BadSetting as `upgrade`."""
-    found, needed = await current(url), head()
-    if found == needed:
-        return
+    """Raise SchemaOutdated unless this version can run on the database; DatabaseUnavailable or BadSetting as `upgrade`."""
+    found, oldest = await _with_connection(url, _state)
+    known = history()
     if found is None:
         raise SchemaOutdated("the database has no Amity schema; run `amity migrate`")
-    _refuse_newer(found)
-    raise SchemaOutdated(f"the database is at revision {found}, this version needs {needed}; run `amity migrate`")
+    if found not in known:
+        _require_usable(known, found, oldest)
+    elif known.is_before(found, known.needed):
+        raise SchemaOutdated(f"the database is at revision {found}, this version needs {known.needed}; run `amity migrate`")
 
 
-def configuration() -> Config:
-    """Alembic's configuration, without a file: the migrations lie in the wheel, or beside the package in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_migrations"
-    folder = installed if installed.is_dir() else package.parent / "migrations"
-    config = Config()
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
+def _require_usable(known: History, found: str, oldest: str | None) -> None:
+    """A version that does not know where the database is goes by the mark that was left for it."""
+    if oldest not in known:
+        raise SchemaOutdated(
+            f"the database is at revision {found}, which is newer than this version of Amity and has taken away what it uses; "
+            f"a version that knows revision {oldest or found} can run on it"
+        )
+
+
+def _next(known: History, found: str | None, contract: bool) -> list[Revision]:
+    """The revisions to apply. Raises MigrationBlocked where one that contracts stands before one that is needed."""
+    if found is not None and found not in known:
+        return []  # newer, and this version can run on it
+    pending = known.after(found)
+    if contract or found is None:
+        return pending
+    first = next((place for place, revision in enumerate(pending) if revision.contracts), len(pending))
+    if any(not revision.contracts for revision in pending[first:]):
+        raise MigrationBlocked(
+            f"revision {pending[first].name} takes away what versions use that do not know {pending[first].oldest}, and others "
+            "come after it; run `amity migrate --contract` once no such version runs. Nothing was applied"
+        )
+    return pending[:first]
+
+
+def _without(known: History, revision: Revision) -> Callable[[_There], bool]:
+    """Whether a version cannot run once the revision is applied. What is unknown here is newer."""
+    return lambda there: there.knows in known and known.is_before(there.knows, str(revision.oldest))
+
+
+async def _require_nobody(connection: AsyncConnection, is_harmed: Callable[[_There], bool]) -> None:
+    """Raise MigrationBlocked, naming them, while versions are connected that `is_harmed`."""
+    rows = (await connection.execute(_OTHERS)).all()
+    await connection.rollback()
+    harmed = [f"{name} ({n_connections} connections)" for name, n_connections in rows if is_harmed(_There.of(name))]
+    if harmed:
+        raise MigrationBlocked(f"versions are connected that could not go on: {', '.join(harmed)}. Stop them first")
+
+
+async def _patiently(connection: AsyncConnection, wait_s: float, target: str, move: Callable[..., None]) -> None:
+    """One revision up or down, tried again while others hold what it has to lock."""
+    end = time.monotonic() + wait_s
+    config = configuration()
+    while True:
+        try:
+            await connection.run_sync(lambda sync: move(_with(config, sync), target))
+            await connection.commit()
+            return
+        except exc.DBAPIError as failed:
+            await connection.rollback()
+            if sqlstate(failed) != _NO_LOCK:
+                raise
+            if time.monotonic() > end:
+                raise MigrationBlocked(await _who_blocks(connection, target, wait_s)) from failed
+        await asyncio.sleep(_PAUSE_S)
+
+
+def _with(config: Config, connection: Connection) -> Config:
+    config.attributes["connection"] = connection
     return config
 
 
-async def _with_connection(url: str, work: Any) -> Any:
-    async def open_connection() -> Any:
+async def _who_blocks(connection: AsyncConnection, target: str, wait_s: float) -> str:
+    row = (await connection.execute(_LONGEST)).first()
+    await connection.rollback()
+    longest = f"; the longest transaction is of pid {row[0]} ({row[1]}), for {row[2]} s" if row else ""
+    return f"on the way to revision {target} a lock was not to be had in {wait_s:.0f} s{longest}. It can be run again"
+
+
+@asynccontextmanager
+async def _alone(url: str, wait_s: float) -> AsyncIterator[AsyncConnection]:
+    """A connection whose process alone migrates. By a lock of the session, since a revision may be more than one transaction; it
+    is asked for again and again, since a statement that waits would hold up an index that is built concurrently."""
+    async with _opened(url) as connection:
+        end = time.monotonic() + wait_s
+        taken = text("select pg_try_advisory_lock(:key)")
+        while not await connection.scalar(taken, {"key": MIGRATIONS}):
+            await connection.rollback()
+            if time.monotonic() > end:
+                raise MigrationBlocked(f"another process has been migrating this database for {wait_s:.0f} s")
+            await asyncio.sleep(_PAUSE_S)
+        await connection.execute(text(f"set lock_timeout = '{LOCK_TIMEOUT_MS}ms'"))
+        await connection.commit()
+        yield connection
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[AsyncConnection]:
+    async def open_connection() -> PromptConnection:
         # No bound on statements: a migration may take long, and waits for its turn. Connecting is bounded by asyncpg's 60 s.
         return await connect(url, None)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=open_connection, poolclass=NullPool)
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
-    except DRIVER_ERRORS as exc:
-        raise explained(dsn(url), exc) from exc
+        async with engine.connect() as connection:
+            yield connection
+    except DRIVER_ERRORS as failed:
+        raise explained(dsn(url), failed) from failed
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection) -> list[str]:
-    applied: list[str] = []
-
-    def note(*, step: MigrationInfo, **_: Any) -> None:
-        applied.append(str(step.up_revision_id))
-
-    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS})
-    found = _current(connection)
-    if found is not None:
-        _refuse_newer(found)
-    config = configuration()
-    config.attributes.update(connection=connection, on_version_apply=note)
-    command.upgrade(config, "head")
-    return applied
+async def _with_connection(url: str, work: Callable[[Connection], T]) -> T:
+    async with _opened(url) as connection:
+        return await connection.run_sync(work)
 
 
-def _refuse_newer(found: str) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
-    if found not in known:
-        raise SchemaOutdated(f"the database is at revision {found}, which is newer than this version of Amity")
+async def _readable(connection: AsyncConnection) -> str | None:
+    """The revision that the database is at. Raises SchemaOutdated when this version cannot run on it, however it is migrated."""
+    found, oldest = await connection.run_sync(_state)
+    await connection.rollback()
+    if found is not None and found not in (known := history()):
+        _require_usable(known, found, oldest)
+    return found
 
 
-def _current(connection: Connection) -> str | None:
+async def _current(connection: AsyncConnection) -> str | None:
+    found = await connection.run_sync(_current_revision)
+    await connection.rollback()
+    return found
+
+
+def _state(connection: Connection) -> tuple[str | None, str | None]:
+    """The revision and the mark of the database; None for what is not there."""
+    oldest = connection.scalar(_OLDEST, {"name": FACT}) if connection.scalar(_HAS_FACTS) else None
+    return _current_revision(connection), oldest
+
+
+def _current_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()

@@ -94,7 +94,7 @@ def test_serve_embedded_leaves_a_named_database_unmigrated(tmp_path: Path, empty
 
 def test_commands_that_need_no_redis_start_no_private_servers(tmp_path: Path, database_url: str) -> None:
     done = amity(tmp_path / "home", "migrate", "--json", AMITY_DATABASE_URL=database_url)
-    assert json.loads(done.stdout) == {"applied": []}
+    assert json.loads(done.stdout) == {"applied": [], "undone": [], "waiting": []}
     assert not (tmp_path / "home").exists()
 
 

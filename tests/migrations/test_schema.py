@@ -12,12 +12,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from service.errors import SchemaOutdated
 from service.repositories import migrate
 from service.repositories.database import Database
 from service.repositories.partitions import PARTED
+from service.repositories.revisions import configuration, history
 from service.repositories.tables import metadata
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ async def test_two_processes_migrating_at_once_apply_it_once(empty_database_url:
     printed = [(await process.communicate())[0].decode().strip() for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0]
-    assert sorted(printed) == ["['0001', '0002', '0003']", "[]"]
+    assert sorted(printed) == [str([revision.name for revision in history().revisions]), "[]"]
 
 
 async def test_an_empty_database_is_outdated_until_migrated(empty_database_url: str) -> None:
@@ -103,18 +104,6 @@ async def test_an_empty_database_is_outdated_until_migrated(empty_database_url: 
 
     assert (await migrate.upgrade(empty_database_url))[-1] == migrate.head()
     await migrate.require_current(empty_database_url)
-
-
-async def test_a_newer_schema_is_refused_as_newer(database_url: str) -> None:
-    database = Database(database_url)
-    async with database.engine.begin() as connection:
-        await connection.execute(text("update alembic_version set version_num = '9999'"))
-    await database.close()
-
-    with pytest.raises(SchemaOutdated, match="9999, which is newer"):
-        await migrate.require_current(database_url)
-    with pytest.raises(SchemaOutdated, match="9999, which is newer"):
-        await migrate.upgrade(database_url)
 
 
 async def test_the_version_before_writes_slates_on_the_expanded_schema(database_url: str) -> None:
@@ -131,7 +120,7 @@ async def test_the_version_before_writes_slates_on_the_expanded_schema(database_
 
 async def test_downgrade_leaves_nothing_and_the_way_up_is_open_again(database_url: str) -> None:
     def downgrade(connection: Connection) -> None:
-        config = migrate.configuration()
+        config = configuration()
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
 
