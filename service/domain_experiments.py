@@ -1,10 +1,12 @@
 """Experiments as the rooms of the house hand them to one another: frozen, without behaviour, without I/O."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 import numpy as np
+from msgspec import UnsetType
 from numpy.typing import NDArray
 
 N_BUCKETS = 10_000
@@ -61,6 +63,20 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None = None
     stopped_at: datetime | None = None
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """A running experiment of a later version, which this one cannot read. `layer`: UNSET where even that cannot be told."""
+
+    name: str
+    layer: str | UnsetType | None
+
+
+class Others(msgspec.Struct, frozen=True):
+    """All that run now: those that can be read, in the order in which they started, and those that cannot."""
+
+    running: Sequence[Experiment]
+    unread: Sequence[Unread] = ()
 
 
 class ClusterMap(msgspec.Struct, frozen=True, eq=False):

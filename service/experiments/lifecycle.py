@@ -2,14 +2,15 @@
 request sent again does no harm."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from service.domain_experiments import N_BUCKETS, Experiment
+from service.domain_experiments import N_BUCKETS, Experiment, Unread
 from service.errors import BadInput, ExperimentConflict, Problem
 from service.experiments import layers
 from service.experiments.assignment import bounds
@@ -80,6 +81,20 @@ def edit(experiment: Experiment, changes: dict[str, Any]) -> Experiment:
     if fixed and experiment.status == "running":
         raise ExperimentConflict(f"{experiment.name!r} is running; its {' and '.join(fixed)} cannot change")
     return replace(experiment, **changed)
+
+
+def require_layer_known(before: Experiment, after: Experiment, unread: Iterable[Unread]) -> None:
+    """Raises ExperimentConflict where more of a layer would be taken in which an experiment runs that this version cannot read:
+    which of the viewers are that one's cannot be told."""
+    had = layers.size(before.buckets) if before.status == "running" else 0
+    if after.layer is None or after.status != "running" or layers.size(after.buckets) <= had:
+        return
+    for other in unread:
+        if other.layer in (after.layer, UNSET):
+            raise ExperimentConflict(
+                f"layer {after.layer!r} holds {other.name!r}, which a later version of Amity has started and this one cannot "
+                "read; start and ramp others there with that version, or once it has stopped"
+            )
 
 
 def _require_not_over(experiment: Experiment) -> None:

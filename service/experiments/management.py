@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from service.domain_experiments import Arm, ClusterBy, Design, Experiment, ExperimentStatus, Guardrails, Unit
+from service.domain_experiments import Arm, ClusterBy, Design, Experiment, ExperimentStatus, Guardrails, Others, Unit
 from service.errors import ExperimentConflict
 from service.experiments import lifecycle
 from service.experiments.freezing import freeze
@@ -85,8 +85,9 @@ class Management:
         starting = await self._to_start(name, changes)
         clusters = None if starting is None else await self._frozen(starting)
 
-        def change(before: Experiment, running: Sequence[Experiment]) -> Experiment:
-            after = self._changed(before, changes, running)
+        def change(before: Experiment, others: Others) -> Experiment:
+            after = self._changed(before, changes, others.running)
+            lifecycle.require_layer_known(before, after, others.unread)
             if after.unit == "cluster" and before.status == "draft" and after.status == "running":
                 _require_map_of(starting, after)
             return after

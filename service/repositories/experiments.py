@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec import UNSET
 from sqlalchemy import Select, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain_experiments import Experiment
+from service.domain_experiments import Experiment, Others, Unread
 from service.errors import ExperimentConflict, UnknownExperiment
 from service.repositories.calls import Sessions, read, write
 from service.repositories.clusters import PackedClusters
@@ -22,8 +23,8 @@ from service.repositories.locks import EXPERIMENTS, lock_exclusive
 from service.repositories.tables import experiment_clusters as _clusters
 from service.repositories.tables import experiments as _experiments
 
-Change = Callable[[Experiment, Sequence[Experiment]], Experiment]
-"""From an experiment, and all that run now in the order in which they started, to what it becomes. Raises what forbids it."""
+Change = Callable[[Experiment, Others], Experiment]
+"""From an experiment, and all that run now, to what it becomes. Raises what forbids it."""
 
 _log = structlog.get_logger("amity.experiments")
 
@@ -51,8 +52,12 @@ class Experiments:
         await write(self._sessions, work)
 
     async def get(self, name: str) -> Experiment:
-        """Raises UnknownExperiment."""
-        return await read(self._sessions, lambda session: _one(session, name))
+        """Raises UnknownExperiment, and ExperimentConflict for one that a later version has made."""
+
+        async def work(session: AsyncSession) -> Experiment:
+            return (await _one(session, name))[0]
+
+        return await read(self._sessions, work)
 
     async def list(self) -> Sequence[Experiment]:
         """All of them, newest first."""
@@ -71,11 +76,12 @@ class Experiments:
 
         async def work(session: AsyncSession) -> Experiment:
             await lock_exclusive(session, EXPERIMENTS)
-            before = await _one(session, name)
-            running = _SELECT.where(_experiments.c.status == "running").order_by(_experiments.c.started_at, _experiments.c.name)
-            after = change(before, await _all(session, running))
+            before, stored = await _one(session, name)
+            after = change(before, await _others(session))
             if after != before:
-                await session.execute(update(_experiments).where(_experiments.c.name == name).values(**_row(after)))
+                row = _row(after)
+                row["definition"] = _merged(stored, _row(before)["definition"], row["definition"])
+                await session.execute(update(_experiments).where(_experiments.c.name == name).values(**row))
             if clusters is not None:
                 await _put_clusters(session, name, clusters)
             return after
@@ -93,17 +99,34 @@ class Experiments:
         return await read(self._sessions, work)
 
 
-async def _one(session: AsyncSession, name: str) -> Experiment:
+async def _one(session: AsyncSession, name: str) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment, and its definition as it is stored."""
     if not name.isprintable():  # NUL, or half a character: PostgreSQL refuses to look for these
         raise UnknownExperiment(name)
     row = (await session.execute(_SELECT.where(_experiments.c.name == name))).first()
     if row is None:
         raise UnknownExperiment(name)
-    return _experiment(row[:-1], row[-1])
+    try:
+        return _experiment(row[:-1], row[-1]), row[-1]
+    except msgspec.ValidationError as exc:
+        raise ExperimentConflict(f"{name!r} was made by a later version of Amity, and cannot be read by this one: {exc}") from exc
 
 
 async def _all(session: AsyncSession, query: Select[Any]) -> Sequence[Experiment]:
     return _readable((row[:-1], row[-1]) for row in await session.execute(query))
+
+
+async def _others(session: AsyncSession) -> Others:
+    running = _SELECT.where(_experiments.c.status == "running").order_by(_experiments.c.started_at, _experiments.c.name)
+    rows = [(row[:-1], row[-1]) for row in await session.execute(running)]
+    known = _readable(rows)
+    names = {each.name for each in known}
+    return Others(known, [_unread(columns[0], definition) for columns, definition in rows if columns[0] not in names])
+
+
+def _unread(name: str, definition: dict[str, Any]) -> Unread:
+    layer = definition.get("layer", UNSET)
+    return Unread(name, layer if layer is None or isinstance(layer, str) else UNSET)
 
 
 def _readable(rows: Iterable[tuple[Sequence[Any], dict[str, Any]]]) -> list[Experiment]:
@@ -116,6 +139,18 @@ def _readable(rows: Iterable[tuple[Sequence[Any], dict[str, Any]]]) -> list[Expe
         except msgspec.ValidationError as exc:
             _complain(columns[0], str(exc))
     return found
+
+
+def _merged(stored: Any, before: Any, after: Any) -> Any:
+    """What is stored, with the difference of before and after: fields of a later version stay, unseen by this one."""
+    if before == after:
+        return stored
+    if isinstance(stored, dict) and isinstance(before, dict) and isinstance(after, dict):
+        return stored | {key: _merged(stored.get(key), before.get(key), value) for key, value in after.items()}
+    lists = (stored, before, after)
+    if all(isinstance(each, (list, tuple)) for each in lists) and len({len(each) for each in lists}) == 1:
+        return [_merged(*items) for items in zip(*lists, strict=True)]
+    return after
 
 
 @cache

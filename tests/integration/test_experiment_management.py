@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from service.domain_experiments import Arm, Experiment
 from service.errors import BadInput, ExperimentConflict
@@ -14,6 +15,7 @@ from service.experiments import management as module
 from service.experiments.freezing import freeze
 from service.experiments.layers import size
 from service.experiments.management import Changes, Management
+from service.repositories.calls import write
 from service.repositories.database import Database
 from service.repositories.experiments import Experiments
 from service.repositories.interactions import Interactions
@@ -128,3 +130,21 @@ async def test_of_two_that_start_one_at_once_the_first_ones_map_holds(
     found = await stored_clusters(management.store)
     assert found is not None
     assert found.ids.tolist() == list(range(1, 41)), "replicas have taken the map of the first start"
+
+
+async def test_a_layer_in_which_a_later_version_runs_something_is_given_to_nobody(
+    management: Management, database: Database
+) -> None:
+    for name, layer in (("later", "ranking"), ("here", "ranking"), ("there", "other"), ("alone", None)):
+        await management.create(draft(name, layer=layer))
+    await management.change("later", Changes(status="running"))
+    await management.change("here", Changes(status="running"))
+    unread = text("update experiments set definition = definition || '{\"design\": \"bandit\"}' where name = 'later'")
+    await write(database.sessions, lambda session: session.execute(unread))
+    await management.create(draft("fresh", layer="ranking"))
+    for name, change in (("fresh", START), ("here", Changes(traffic=0.4))):
+        with pytest.raises(ExperimentConflict, match="layer 'ranking' holds 'later', which a later version"):
+            await management.change(name, change)
+    assert (await management.change("here", Changes(traffic=0.2))).buckets == ((3000, 5000),)
+    assert (await management.change("here", Changes(status="stopped"))).status == "stopped"
+    assert [(await management.change(name, START)).status for name in ("there", "alone")] == ["running"] * 2

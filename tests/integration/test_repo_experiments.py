@@ -1,16 +1,16 @@
 """Experiments are stored as they are, changed one at a time, and carry their map of clusters."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 from sqlalchemy import text
 
-from service.domain_experiments import Arm, ClusterMap, Experiment, Guardrails
+from service.domain_experiments import Arm, ClusterMap, Experiment, Guardrails, Others, Unread
 from service.errors import ExperimentConflict, UnknownExperiment
 from service.repositories.calls import read, write
 from service.repositories.clusters import pack
@@ -81,19 +81,56 @@ async def test_those_that_run_come_in_the_order_in_which_they_started(experiment
     assert {each.name for each in await experiments.list()} == {"a", "b", "draft", "first", "over"}
 
 
+async def store(database: Database, name: str, more: str) -> None:
+    """Something in the definition that this version would not write."""
+    later = text(f"update experiments set definition = definition || '{more}' where name = '{name}'")
+    await write(database.sessions, lambda session: session.execute(later))
+
+
 async def test_one_of_a_later_version_is_left_out(experiments: Experiments, database: Database) -> None:
     await experiments.create(running("later"))
     await experiments.create(running("known"))
-    bandit = text("update experiments set definition = definition || '{\"design\": \"bandit\"}' where name = 'later'")
-    await write(database.sessions, lambda session: session.execute(bandit))
+    await store(database, "later", '{"design": "bandit"}')
     assert [each.name for each in await experiments.running()] == ["known"]
     assert [each.name for each in await experiments.list()] == ["known"]
+    with pytest.raises(ExperimentConflict, match="'later' was made by a later version"):
+        await experiments.get("later")
+
+
+@pytest.mark.parametrize(("more", "layer"), [("{}", "ranking"), ('{"layer": null}', None), ('{"layer": ["a", "b"]}', UNSET)])
+async def test_who_changes_one_is_told_of_those_that_cannot_be_read(
+    experiments: Experiments, database: Database, more: str, layer: object
+) -> None:
+    await experiments.create(running("later", layer="ranking"))
+    await store(database, "later", '{"design": "bandit"}')
+    await store(database, "later", more)
+    await experiments.create(experiment())
+    told: list[Others] = []
+
+    def look(before: Experiment, others: Others) -> Experiment:
+        told.append(others)
+        return before
+
+    await experiments.change("trial", look)
+    assert told[0].unread == [Unread("later", layer)]  # type: ignore[arg-type]
+
+
+async def test_what_a_later_version_has_added_outlives_a_change(experiments: Experiments, database: Database) -> None:
+    await experiments.create(running())
+    arms = '[{"name": "control", "algorithm_version": "v1", "weight": 1.0, "stopped": false, "note": "old"}]'
+    await store(database, "trial", f'{{"pace": "slow", "arms": {arms}}}')
+    stopped = (Arm(name="control", algorithm_version="v1", stopped=True),)
+    await experiments.change("trial", replaced(traffic=0.5, arms=stopped))
+    query = text("select definition from experiments")
+    found = await read(database.sessions, lambda session: session.scalar(query))
+    assert (found["pace"], found["traffic"], found["arms"][0]["note"]) == ("slow", 0.5, "old")
+    assert (await experiments.get("trial")).arms == stopped
 
 
 async def test_a_change_that_is_refused_changes_nothing(experiments: Experiments) -> None:
     await experiments.create(experiment())
 
-    def refuse(before: Experiment, _: Sequence[Experiment]) -> Experiment:
+    def refuse(before: Experiment, _: Others) -> Experiment:
         raise ExperimentConflict("no")
 
     with pytest.raises(ExperimentConflict, match="no"):
@@ -107,8 +144,9 @@ async def test_changes_at_the_same_time_see_one_another(experiments: Experiments
     for name in names:
         await experiments.create(experiment(name))
 
-    def start(before: Experiment, others: Sequence[Experiment]) -> Experiment:
-        return msgspec.structs.replace(before, status="running", buckets=((len(others), len(others) + 1),), started_at=NOW)
+    def start(before: Experiment, others: Others) -> Experiment:
+        n_running = len(others.running)
+        return msgspec.structs.replace(before, status="running", buckets=((n_running, n_running + 1),), started_at=NOW)
 
     started = await asyncio.gather(*(experiments.change(name, start) for name in names))
     assert sorted(each.buckets[0][0] for each in started) == list(range(8))
