@@ -8,7 +8,15 @@ class NavigationEntry(NamedTuple):
     label: str
 
 
-PAGES: tuple[NavigationEntry, ...] = (NavigationEntry("/console", "Overview"),)
+PAGES: tuple[NavigationEntry, ...] = (
+    NavigationEntry("/console", "Overview"),
+    NavigationEntry("/console/people", "People"),
+    NavigationEntry("/console/performance", "Performance"),
+    NavigationEntry("/console/experiments", "Experiments"),
+    NavigationEntry("/console/market", "Market"),
+    NavigationEntry("/console/plug-ins", "Plug-ins"),
+    NavigationEntry("/console/bundles", "Bundles"),
+)
 
 
 def current(path: str) -> str | None:

@@ -59,6 +59,17 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def hours(value: float | None) -> str:
+    """A waiting time, in the unit that suits it: `25 min`, `5.5 hours`, `3 days`."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value < 1:
+        return f"{round(value * 60)} min"
+    size, unit = (value, "hour") if value < 48 else (value / 24, "day")
+    told = f"{size:.1f}".removesuffix(".0")
+    return f"{told} {unit}{'' if told == '1' else 's'}"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 person`, `2 people`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
@@ -71,5 +82,6 @@ FILTERS = {
     "when": when,
     "ago": ago,
     "iso": iso,
+    "hours": hours,
     "plural": plural,
 }
