@@ -69,6 +69,8 @@ class Evidence:
     moment: Rows
     looks: Looks
     liked: Mask
+    _made: dict[str, Floats] = field(default_factory=dict)
+    """Features that a ranker has asked for, float32 (m,) each: others ask for the same."""
 
     @property
     def ids(self) -> Rows:
@@ -76,6 +78,12 @@ class Evidence:
 
     def features(self, names: tuple[str, ...]) -> Floats:
         """float32 (m, len(names)), through the same `assemble` as online."""
+        missing = tuple(name for name in names if name not in self._made)
+        if missing:
+            self._made.update(zip(missing, self._assembled(missing).T.copy(), strict=True))
+        return np.column_stack([self._made[name] for name in names]) if names else np.empty((len(self.looks), 0), np.float32)
+
+    def _assembled(self, names: tuple[str, ...]) -> Floats:
         matrix = np.empty((len(self.looks), len(names)), np.float32)
         for key, part in spans(self.looks.viewer * len(self.scenes) + self.moment):
             viewer, moment = divmod(key, len(self.scenes))

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from service.domain import Relations
 from service.features.geography import distance_km
@@ -152,3 +153,16 @@ def test_similar_leaves_out_the_hidden_and_the_inactive() -> None:
     people = population()
     people.apply_profiles([person(4, status="paused")])
     assert people.similar(PEOPLE[0], frozenset({2}), 9).ids.tolist() == [3]
+
+
+def test_a_visit_leaves_the_content_of_the_bundle_and_a_new_bio_makes_it_anew() -> None:
+    """The bundle's comes from words that another encoder saw, so that the two can be told apart."""
+    known = Tastes.of(tastes(PEOPLE).gather(np.arange(4))[0], np.eye(4, 8, dtype=np.float32), encoder())
+    people, now_s = build(PEOPLE, tastes=known), NOW.timestamp()
+    seen = people.viewer_view(replace(PEOPLE[0], last_active_at=NOW), now_s).content
+    rewritten = replace(PEOPLE[0], bio="boats")
+    heard = people.viewer_view(rewritten, now_s).content
+    assert seen is not None
+    assert heard is not None
+    np.testing.assert_allclose(seen, np.eye(8)[0], atol=1e-4)
+    np.testing.assert_allclose(heard, encoder().encode(rewritten), rtol=1e-6)
