@@ -1,18 +1,19 @@
 """`amity train` and `amity bundles`."""
 
 from service.artifacts.store import Store
-from service.cli.data import in_database
+from service.cli.database import in_database
 from service.cli.output import answer
 from service.domain import BundleRecord
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.settings import Settings
 from service.telemetry import Progress
-from service.training import pipeline, publish
 
 
 def train(settings: Settings, force: bool, seed: int, as_json: bool) -> None:
     """Train, evaluate, publish; PublishRefused when the live bundle is better."""
+    from service.training import pipeline  # a second to import, which the other commands do without
+
     result = in_database(settings, lambda database, report: pipeline.train(settings, database, force, seed, report))
     answer(result, as_json, result.lines())
 
@@ -31,6 +32,8 @@ def show(settings: Settings, as_json: bool) -> None:
 def promote(settings: Settings, version: str, as_json: bool) -> None:
     """Open the bundle, check it, and point at it."""
 
+    from service.training import publish
+
     async def work(database: Database, report: Progress) -> BundleRecord:
         return await publish.promote(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions), version)
 
@@ -40,6 +43,8 @@ def promote(settings: Settings, version: str, as_json: bool) -> None:
 
 def rollback(settings: Settings, as_json: bool) -> None:
     """Point at the bundle published before the live one."""
+
+    from service.training import publish
 
     async def work(database: Database, report: Progress) -> BundleRecord:
         return await publish.rollback(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions))

@@ -1,21 +1,19 @@
 """`amity experiments estimate`: a ranker judged by the draws of exploration slots, before anybody is served by it."""
 
-import math
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 
 import msgspec
 import numpy as np
-import typer
 from amity_rankers.contract import RankingBatch
 from numpy.typing import NDArray
 
 from service.artifacts.bundle import Bundle
 from service.artifacts.store import Store
-from service.cli.data import in_database
+from service.cli.database import in_database
+from service.cli.experiment_commands import DAYS, MOST_DRAWS
 from service.cli.output import answer
 from service.domain_experiments import LoggedDraw, Window
 from service.errors import OperatorError, PluginBroken
@@ -27,14 +25,10 @@ from service.plugins import EntryPoints, Installed, InstalledRanker, LoadedRanke
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.repositories.logged import Logged
-from service.settings import Settings, load
+from service.settings import Settings
 from service.telemetry import Progress
 from service.training.rankers import scores_of
 
-DAYS = 28
-MOST_DAYS = 3650
-MOST_DRAWS = 50_000
-"""650 MB of features read, 160 MB of them kept."""
 SEED = 7
 
 
@@ -50,37 +44,6 @@ class Question:
     clip: float | None = None
     most_draws: int = MOST_DRAWS
     seed: int = SEED
-
-
-def add_to(group: typer.Typer) -> None:
-    """Make `estimate` a command of the group `experiments`."""
-
-    @group.command("estimate")
-    def estimate(
-        algorithm: Annotated[str, typer.Argument(help="An installed ranker; it need not have served anybody.")],
-        against: Annotated[str | None, typer.Option(help="Ranker to compare with; the default one if not given.")] = None,
-        days: Annotated[float, typer.Option(help="Slates of so many days until now.")] = DAYS,
-        bundle: Annotated[str | None, typer.Option(help="Bundle to take the rankers from; the live one if not given.")] = None,
-        in_sample: Annotated[bool, typer.Option("--in-sample", help="Count slates that the bundle learnt from, too.")] = False,
-        clip: Annotated[float | None, typer.Option(help="Cut weights above this, 1 or more; calmer, and too low.")] = None,
-        draws: Annotated[int, typer.Option(min=1, help="At most so many draws, by lot.")] = MOST_DRAWS,
-        as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")] = False,
-    ) -> None:
-        """Estimate what a ranker not yet served would bring, from the draws of exploration slots."""
-        if not 0 < days <= MOST_DAYS:  # not left to typer, whose bounds let NaN through
-            raise OperatorError(f"--days must be above 0 and at most {MOST_DAYS}")
-        if clip is not None and not 1 <= clip < math.inf:
-            raise OperatorError("--clip must be a number from 1 on")
-        question = Question(
-            algorithm=algorithm,
-            against=against,
-            bundle=bundle,
-            days=days,
-            in_sample=in_sample,
-            clip=clip,
-            most_draws=draws,
-        )
-        show(load(), question, as_json)
 
 
 def show(settings: Settings, question: Question, as_json: bool) -> None:

@@ -1,13 +1,11 @@
 """`amity experiments report`: on the terminal, as JSON, or as a page."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from service.cli.data import in_database
+from service.cli.database import in_database
 from service.cli.output import answer, say
 from service.errors import BadSetting
 from service.experiments import figures
@@ -19,22 +17,9 @@ from service.repositories.arm_figures import ArmFigures
 from service.repositories.database import Database
 from service.repositories.experiments import Experiments
 from service.repositories.outcomes import ExperimentOutcomes
-from service.settings import Settings, load
+from service.settings import Settings
 from service.telemetry import Progress
 from service.threads import ThreadDoor
-
-
-def add_to(group: typer.Typer) -> None:
-    """Make `report` a command of the group `experiments`."""
-
-    @group.command("report")
-    def report(
-        name: str,
-        as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout, as the route does.")] = False,
-        html: Annotated[Path | None, typer.Option(help="Write a page with plots here; it needs nothing else.")] = None,
-    ) -> None:
-        """What an experiment has shown so far, and what it means."""
-        show(load(), name, as_json, html)
 
 
 def show(settings: Settings, name: str, as_json: bool, html: Path | None) -> None:
