@@ -38,8 +38,8 @@ from service.repositories.matches import Matches
 from service.repositories.users import Users
 from service.resilience import Breaker, Deadline, left_behind
 from service.settings import Settings
-from service.telemetry import start_tracing, stop_tracing
 from service.threads import ThreadDoor
+from service.tracing import start_tracing, stop_tracing
 
 _LOG = structlog.get_logger("amity.app")
 

@@ -28,6 +28,12 @@ RECOMMENDATIONS = LoopCounter(
     ["algorithm_version", "cached", "degraded"],
     registry=REGISTRY,
 )
+EXPERIMENT_ANSWERS = LoopCounter(
+    "amity_experiment_answers_total",
+    "Recommendation answers inside experiments.",
+    ["experiment", "arm", "degraded"],
+    registry=REGISTRY,
+)
 DEGRADED = Counter(
     "amity_degraded_total",
     "Things that were bent so that a request could be answered.",
@@ -131,6 +137,12 @@ SHADOW_FAILURES = Counter(
     "amity_shadow_failures_total", "Pools that the ranker in the shadow did not score.", ["ranker", "reason"], registry=REGISTRY
 )
 """The reasons of `degraded` for a ranker, and `no_room`: as many were waiting as may."""
+TRACES = Counter(
+    "amity_traces_total",
+    "Traces of requests: sent, failed (the collector did not take them), dropped (more were waiting than may).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 THREADS_ABANDONED = Counter(
     "amity_threads_abandoned_total",
     "Calls that outlived their deadline and still hold a thread.",

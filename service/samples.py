@@ -2,11 +2,12 @@
 
 What comes in is noted without a lock and entered when somebody looks, or by the thousand."""
 
+from bisect import bisect_left
 from threading import Lock
 
 import numpy as np
 from prometheus_client import Counter, Histogram
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 _AT_ONCE = 1000
 
@@ -28,6 +29,11 @@ class GatheredHistogram(Histogram):
         self._waiting.append(amount)
         if len(self._waiting) >= _AT_ONCE:
             self._enter()
+
+    def exemplify(self, amount: float, trace_id: str, at_s: float) -> None:
+        """Point to the trace of a sample that was observed before; whether there will be one is not known until it was sent."""
+        bucket = self._buckets[bisect_left(self._upper_bounds, amount)]
+        bucket.set_exemplar(Exemplar({"trace_id": trace_id}, amount, at_s))
 
     def _enter(self) -> None:
         with self._entering:

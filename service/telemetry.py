@@ -1,85 +1,136 @@
-"""Spans and stages: `stage()` times success and failure alike."""
+"""What a request leaves behind while it is answered: its stages, timed whether they succeed or fail.
+
+One mechanism serves the histograms, Server-Timing and the traces. Each stage leaves its record in the request's recording, and
+when the request is over and its trace is wanted, spans are made of the records (`service.tracing`). So a request that turns out
+degraded has its whole trace, with true times, though nobody had chosen it; and a request of which no trace is wanted costs no
+span: an unsampled one of the SDK's takes 8 us, a record here less than 1.
+"""
 
 import random
+import re
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Literal, NamedTuple, Protocol
 
-from opentelemetry import context, trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-from service import logs
 from service.metrics import STAGE_SECONDS
 from service.samples import GatheredHistogram
 
-EXPORT_TIMEOUT_S = 2
-"""A dead collector may delay a shutdown by this much, and never a request."""
+Value = str | int | float | bool
+Why = Literal["caller", "ratio", "degraded", "failed", "logged"]
+"""Why a request's trace is wanted: its caller's is sampled; it is of the share that is; it was degraded; it was answered with a
+5xx or not at all; a warning or worse was logged for it."""
 
-_tracer: trace.Tracer | None = None
-_timings: ContextVar[dict[str, float] | None] = ContextVar("stage_timings_ms", default=None)
-_sampled: ContextVar[bool] = ContextVar("request_is_sampled", default=False)
-
-
-def collect_timings() -> dict[str, float]:
-    """Start collecting the stages of this request, in ms by stage; the dictionary fills as stages end."""
-    timings: dict[str, float] = {}
-    _timings.set(timings)
-    return timings
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-def current_timings() -> dict[str, float]:
-    """The stages of this request collected so far, in ms by stage; starts collecting when nobody has."""
-    timings = _timings.get()
-    return collect_timings() if timings is None else timings
+class Caller(NamedTuple):
+    """Whose trace a request is part of."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+
+class Recording:
+    """What one request leaves: its stages in the order in which they began, those of its threads among them, and how long those
+    that have ended took. `trace_id` 0: none yet. `under`: see `collect_timings`."""
+
+    __slots__ = ("caller", "stages", "started_s", "timings", "trace_id", "under", "why")
+
+    def __init__(self) -> None:
+        self.started_s = time.perf_counter()
+        self.timings: dict[str, float] = {}
+        self.stages: list[Stage] = []
+        self.under: Stage | None = None
+        self.caller: Caller | None = None
+        self.trace_id = 0
+        self.why: Why | None = None
+
+    def want(self, why: Why) -> None:
+        """This request's trace shall be sent; the first reason stands. Nothing while there is nowhere to send traces to."""
+        if _take is not None and self.why is None:
+            self.why = why
+            self.trace_id = self.trace_id or random.getrandbits(128) or 1
+
+    def trace_of_line(self, is_grave: bool) -> str | None:
+        """The trace id for a log line of this request; a grave line makes the trace wanted."""
+        if is_grave:
+            self.want("logged")
+        return f"{self.trace_id:032x}" if self.trace_id else None
 
 
 class Stage:
-    """A histogram sample around one stage, whether it succeeds or fails, and a span `amity.<name>` in a sampled request.
+    """A sample in the histogram and a record in the request's recording, whether what is within succeeds or fails.
 
-    A class, since a generator made a context manager costs 1 us more; a hit has two.
+    A class, since a generator made a context manager costs 1 us more. Once it has ended it holds nothing that leads back to the
+    recording: a cycle a stage would keep the garbage collector busy.
     """
 
-    __slots__ = ("_attributes", "_name", "_span", "_started", "_token")
+    __slots__ = ("_recording", "_token", "attributes", "ended_s", "error", "name", "outer", "started_s")
 
-    def __init__(self, name: str, attributes: dict[str, Any]) -> None:
-        self._name = name
-        self._attributes = attributes
+    def __init__(self, name: str, attributes: Mapping[str, Value] | None) -> None:
+        self.name = name
+        self.attributes = attributes
+        self.outer: Stage | None = None
+        self.error: str | None = None
+        self.ended_s: float | None = None
 
-    def __enter__(self) -> trace.Span:
-        self._started = time.perf_counter()
-        self._span: trace.Span = trace.INVALID_SPAN
-        self._token: Token[context.Context] | None = None
-        if _tracer is not None and _sampled.get():  # even an unsampled span costs 8 us
-            self._span = _tracer.start_span(f"amity.{self._name}", attributes=self._attributes)
-            self._token = context.attach(trace.set_span_in_context(self._span))
-        return self._span
+    def __enter__(self) -> "Stage":
+        self.outer, recording = _around()
+        self._recording = recording
+        if recording is not None:
+            recording.stages.append(self)
+        self._token: Token[Stage | Recording | None] | None = _innermost.set(self)
+        self.started_s = time.perf_counter()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, frames: TracebackType | None) -> None:
-        elapsed_s = time.perf_counter() - self._started
+        self.ended_s = time.perf_counter()
+        elapsed_s = self.ended_s - self.started_s
+        if kind is not None:
+            self.error = kind.__name__
         if self._token is not None:
-            if kind is not None:
-                self._span.set_status(Status(StatusCode.ERROR, kind.__name__))
-            context.detach(self._token)
-            self._span.end()
-        _stage_seconds(self._name, "ok" if kind is None else "error").observe(elapsed_s)
-        timings = _timings.get()
-        if timings is not None:
-            timings[self._name] = timings.get(self._name, 0.0) + elapsed_s * 1000
+            _innermost.reset(self._token)
+        _stage_seconds(self.name, self.outcome).observe(elapsed_s)
+        if self._recording is not None:
+            timings = self._recording.timings
+            timings[self.name] = timings.get(self.name, 0.0) + elapsed_s * 1000
+        self._recording = self._token = None
+
+    @property
+    def outcome(self) -> Literal["ok", "error"]:
+        return "ok" if self.error is None else "error"
+
+    def tell(self, attributes: Mapping[str, Value]) -> None:
+        """Attributes for its span, also when it has ended. Counts, names of our own and ids; never what people wrote."""
+        self.attributes = attributes if self.attributes is None else {**self.attributes, **attributes}
 
 
-def stage(name: str, **attributes: str | int | float | bool) -> Stage:
-    """`with stage("ranking") as span:` times what is within; the span records nothing outside a sampled request."""
+_innermost: ContextVar[Stage | Recording | None] = ContextVar("innermost_stage", default=None)
+
+
+def _around() -> tuple[Stage | None, Recording | None]:
+    """The stage and the recording in which whatever begins now begins."""
+    around = _innermost.get()
+    if isinstance(around, Stage):
+        return around, around._recording
+    return (None, None) if around is None else (around.under, around)
+
+
+def stage(name: str, attributes: Mapping[str, Value] | None = None) -> Stage:
+    """`with stage("ranking") as ranking:` times what is within, and is a span of a request whose trace is wanted."""
     return Stage(name, attributes)
+
+
+def tell(attributes: Mapping[str, Value]) -> None:
+    """Attributes for the span of the innermost stage; nothing outside of any."""
+    around = _innermost.get()
+    if type(around) is Stage:
+        around.tell(attributes)
 
 
 @cache
@@ -88,86 +139,78 @@ def _stage_seconds(name: str, outcome: str) -> GatheredHistogram:
     return STAGE_SECONDS.labels(name, outcome)
 
 
-class _NoSpan:
-    """What an unsampled request gets in place of a span."""
-
-    def __enter__(self) -> trace.Span:
-        return trace.INVALID_SPAN
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
-_NO_SPAN = _NoSpan()
-
-
-def request_span(traceparent: bytes | None, ratio: float) -> AbstractContextManager[trace.Span]:
-    """The span of one HTTP request: made when the caller's `traceparent` is sampled, or else for a share of the requests."""
-    tracer = _tracer
-    if tracer is None:
-        return _NO_SPAN
-    if traceparent is None:
-        return _request_span(tracer, context.Context()) if random.random() < ratio else _NO_SPAN
-    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent.decode("latin-1")})
-    caller = trace.get_current_span(parent).get_span_context()
-    sampled = caller.trace_flags.sampled if caller.is_valid else random.random() < ratio
-    return _request_span(tracer, parent) if sampled else _NO_SPAN
+def begin_request(traceparent: bytes | None, ratio: float) -> Recording:
+    """A new request begins here: its recording. Its trace is wanted when the caller's is, by its `traceparent`, and without one
+    for a share of the requests; a caller who has decided against it is followed, unless the request goes wrong."""
+    recording = Recording()
+    _innermost.set(recording)
+    caller = recording.caller = None if traceparent is None else caller_of(traceparent)
+    if caller is not None:
+        recording.trace_id = caller.trace_id
+        if caller.sampled:
+            recording.want("caller")
+    elif _take is not None and random.random() < ratio:
+        recording.want("ratio")
+    return recording
 
 
-@contextmanager
-def _request_span(tracer: trace.Tracer, parent: context.Context) -> Iterator[trace.Span]:
-    span = tracer.start_span("request", context=parent, kind=trace.SpanKind.SERVER)
-    token, sampled_before = context.attach(trace.set_span_in_context(span)), _sampled.set(True)
-    logs.add_to_request("trace_id", trace.format_trace_id(span.get_span_context().trace_id))
-    try:
-        yield span
-    finally:
-        _sampled.reset(sampled_before)
-        context.detach(token)
-        span.end()
+def caller_of(traceparent: bytes) -> Caller | None:
+    """What a `traceparent` of the W3C says; None for one that is not valid. The SDK's way takes ten times as long, and behind a
+    gateway each request has one."""
+    found = _TRACEPARENT.fullmatch(traceparent.strip())
+    if found is None:
+        return None
+    version, trace_id, span_id, flags, more = found.groups()
+    if version == b"ff" or (version == b"00" and more is not None) or not int(trace_id, 16) or not int(span_id, 16):
+        return None
+    return Caller(int(trace_id, 16), int(span_id, 16), bool(int(flags, 16) & 1))
 
 
-def describe_request(span: trace.Span, method: str, route: str, status: int) -> None:
-    """Name a request's span by its route template, never by its path or query."""
-    if not span.is_recording():
-        return
-    span.update_name(f"{method} {route}")
-    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
-    if status >= 500:
-        span.set_status(Status(StatusCode.ERROR))
+def collect_timings() -> dict[str, float]:
+    """Collect the stages from here on in a dictionary of its own, in ms by stage; it fills as they end. Their spans stand where
+    they would have without: under the innermost stage of the request."""
+    own = Recording()
+    own.under, recording = _around()
+    if recording is not None:
+        own.stages = recording.stages
+    _innermost.set(own)
+    return own.timings
 
 
-def start_tracing(otlp_endpoint: str, processor: SpanProcessor | None = None) -> TracerProvider | None:
-    """Begin making spans, sent to the collector at `otlp_endpoint` or handed to `processor`; None when there is neither.
-
-    To be called in the lifespan, never before a fork: the batch processor owns a thread. Sampling is decided once a request,
-    before any span exists, so the provider samples whatever it is given.
-    """
-    global _tracer
-    if processor is None:
-        if not otlp_endpoint:
-            return None
-        processor = BatchSpanProcessor(_exporter(otlp_endpoint))
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create({"service.name": "amity"}), shutdown_on_exit=False)
-    provider.add_span_processor(processor)
-    _tracer = provider.get_tracer("amity")
-    return provider
+def current_timings() -> dict[str, float]:
+    """The stages of this request collected so far, in ms by stage; starts collecting when nobody has."""
+    _, recording = _around()
+    return collect_timings() if recording is None else recording.timings
 
 
-def _exporter(endpoint: str) -> Any:
-    # Imported here: protobuf and requests cost 0.2 s of start that most processes never need.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Trace:
+    """A request that is over and whose trace is wanted. `ended_ns`: since 1970; all other times are of `perf_counter`, and are
+    told from it. `attributes`: of the request's span. `events`: what was bent for it, each as attributes."""
 
-    url = endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + "/v1/traces"
-    return OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT_S)
+    recording: Recording
+    ended_s: float
+    ended_ns: int
+    method: str
+    route: str
+    status: int
+    attributes: Mapping[str, Any]
+    events: tuple[Mapping[str, str], ...]
 
 
-def stop_tracing(provider: TracerProvider | None) -> None:
-    """Send what is left, within EXPORT_TIMEOUT_S, and make no more spans."""
-    global _tracer
-    _tracer = None
-    if provider is not None:
-        provider.shutdown()
+_take: Callable[[Trace], None] | None = None
+
+
+def send_traces(take: Callable[[Trace], None] | None) -> None:
+    """From now on whoever ends a request whose trace is wanted gives it to `take`, which must not wait; None: there are none."""
+    global _take
+    _take = take
+
+
+def hand_in(trace: Trace) -> None:
+    """A request is over and its trace wanted."""
+    if _take is not None:
+        _take(trace)
 
 
 class Progress(Protocol):

@@ -8,11 +8,12 @@ import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Request
 
 from service import logs, metrics, telemetry
+from service.domain import Degradation, ExperimentArm
 from service.recommend.identifiers import uuid7_text
 from service.samples import GatheredHistogram
 
@@ -28,18 +29,28 @@ _PROBES = ("/health", "/metrics")
 _KEY = "amity.exchange"
 
 
+class Slated(Protocol):
+    """Whose slate was answered, which its trace tells beside the log line's fields."""
+
+    @property
+    def bundle_version(self) -> str | None: ...
+    @property
+    def experiment(self) -> ExperimentArm | None: ...
+
+
 class Exchange:
-    """One request and its answer. Handlers add to `fields` what the log line shall say: ids and counts, never texts of people.
-    `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything."""
+    """One request and its answer. Handlers add to `fields` what the log line and the trace shall say: ids and counts, never texts
+    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything."""
 
-    __slots__ = ("bodiless", "event", "fields", "method", "request_id", "route", "started", "status", "timings")
+    __slots__ = ("bodiless", "degraded", "event", "fields", "method", "recording", "request_id", "route", "slate", "status")
 
-    def __init__(self, request_id: str, method: str) -> None:
+    def __init__(self, request_id: str, method: str, recording: telemetry.Recording) -> None:
         self.request_id = request_id
         self.method = method
+        self.recording = recording
         self.bodiless = method == "HEAD"
-        self.started = time.perf_counter()
-        self.timings = telemetry.collect_timings()
+        self.slate: Slated | None = None
+        self.degraded: tuple[Degradation, ...] = ()
         self.event = "request answered"
         self.fields: dict[str, Any] = {}
         self.status = 0
@@ -55,8 +66,8 @@ class Exchange:
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """X-Request-ID, X-Process-Time in seconds, and Server-Timing with each stage in milliseconds."""
-        elapsed_s = time.perf_counter() - self.started
-        stages = "".join([f"{name};dur={ms:.2f}, " for name, ms in self.timings.items()])
+        elapsed_s = time.perf_counter() - self.recording.started_s
+        stages = "".join([f"{name};dur={ms:.2f}, " for name, ms in self.recording.timings.items()])
         return [
             (b"x-request-id", self.request_id.encode()),
             (b"x-process-time", b"%.6f" % elapsed_s),
@@ -86,8 +97,9 @@ class Observed:
             return
         headers = dict(scope["headers"])
         method: str = scope["method"]
-        exchange = Exchange(_request_id(headers.get(b"x-request-id")), method)
-        logs.begin_request(exchange.request_id)
+        recording = telemetry.begin_request(headers.get(b"traceparent"), self._trace_ratio)
+        exchange = Exchange(_request_id(headers.get(b"x-request-id")), method, recording)
+        logs.begin_request(exchange.request_id, recording)
         # A copy: the server reads the method in its own scope, and holds a GET without its body for a defect.
         if exchange.bodiless:
             scope = {**scope, "method": "GET"}
@@ -101,9 +113,7 @@ class Observed:
             await send(message)
 
         try:
-            with telemetry.request_span(headers.get(b"traceparent"), self._trace_ratio) as span:
-                await self.inner(scope, receive, send_with_headers)
-                telemetry.describe_request(span, method, scope.get("path_template") or "unmatched", exchange.status)
+            await self.inner(scope, receive, send_with_headers)
         finally:
             exchange.route = scope.get("path_template") or "unmatched"
             _finish(exchange)
@@ -126,10 +136,18 @@ def _request_id(given: bytes | None) -> str:
 
 
 def _finish(exchange: Exchange) -> None:
-    """One sample and one log line. The route is its template and the method one of seven, so that labels stay bounded."""
-    elapsed_s = time.perf_counter() - exchange.started
+    """One sample, one log line and, where it is wanted, a trace. The route is its template and the method one of seven, so that
+    labels stay bounded."""
+    ended_s, recording = time.perf_counter(), exchange.recording
+    elapsed_s = ended_s - recording.started_s
     method = exchange.method if exchange.method in _METHODS else "other"
     _request_seconds(method, exchange.route, exchange.status).observe(elapsed_s)
+    if exchange.status >= 500 or not exchange.status:
+        recording.want("failed")
+    elif exchange.degraded:
+        recording.want("degraded")
+    if recording.why is not None:
+        telemetry.hand_in(_trace(exchange, method, ended_s))
     fields = {
         "method": method,
         "route": exchange.route,
@@ -139,6 +157,38 @@ def _finish(exchange: Exchange) -> None:
     }
     # Probes and scrapes come every few seconds for ever and say nothing new, so they are logged at debug.
     logs.answered("debug" if exchange.route.startswith(_PROBES) else "info", exchange.event, fields)
+
+
+def _trace(exchange: Exchange, method: str, ended_s: float) -> telemetry.Trace:
+    """What the request's span says: what its log line does, and of a slate whose it is and what was bent for it."""
+    told = {f"amity.{name}": value for name, value in exchange.fields.items() if value is not None and value != []}
+    slate = exchange.slate
+    if slate is not None and slate.bundle_version is not None:
+        told["amity.bundle_version"] = slate.bundle_version
+    if slate is not None and slate.experiment is not None:
+        told |= {"amity.experiment": slate.experiment.name, "amity.arm": slate.experiment.arm}
+    return telemetry.Trace(
+        recording=exchange.recording,
+        ended_s=ended_s,
+        ended_ns=time.time_ns(),
+        method=method,
+        route=exchange.route,
+        status=exchange.status,
+        attributes=told
+        | {
+            "http.request.method": method,
+            "http.route": exchange.route,
+            "http.response.status_code": exchange.status,
+            "amity.request_id": exchange.request_id,
+            "amity.traced_because": exchange.recording.why,
+        },
+        events=tuple(_event(each) for each in exchange.degraded),
+    )
+
+
+def _event(bent: Degradation) -> dict[str, str]:
+    told = {"amity.stage": bent.stage, "amity.reason": bent.reason}
+    return told if bent.fallback is None else told | {"amity.fallback": bent.fallback}
 
 
 @cache

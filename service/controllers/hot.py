@@ -127,7 +127,7 @@ def _decoded(query: bytes) -> RecommendationRequest | None:
 
 def _describe(exchange: Exchange, viewer_id: int, ready: Ready) -> None:
     """For the log line, what the controller says of an answer."""
-    exchange.event = "recommendations generated"
+    exchange.event, exchange.slate = "recommendations generated", ready
     exchange.fields = {
         "viewer_id": viewer_id,
         "count": ready.n_shown,

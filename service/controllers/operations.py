@@ -78,14 +78,16 @@ class Health(Controller):
         scope=None,
         replies={200: str},
         errors=(401, 403),
-        description="Open, unless AMITY_METRICS_OPEN is false: then with scope `read`.",
+        description="Open, unless AMITY_METRICS_OPEN is false: then with scope `read`. OpenMetrics, with exemplars, where "
+        "`Accept` asks for it.",
     ),
 )
 async def metrics(request: AnyRequest) -> Response[bytes]:
     settings: Settings = request.app.state.settings
     if not settings.metrics_open:
         require_scope(request, "read")
-    return Response(exposition.generate_latest(REGISTRY), media_type=exposition.CONTENT_TYPE_LATEST)
+    encode, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(REGISTRY), media_type=content_type)
 
 
 @get(["/schema", "/schema/openapi.json"], opt=spec(summary="This document", scope=None, replies={200: dict}))

@@ -43,7 +43,7 @@ class Rankings(Controller):
             request_id=exchange.request_id,
         )
         ranked = await rank_given.rank(given)
-        exchange.event = "candidates ranked"
+        exchange.event, exchange.degraded = "candidates ranked", ranked.degraded
         exchange.fields |= {
             "count": ranked.total_count,
             "algorithm_version": ranked.algorithm_version,

@@ -39,7 +39,7 @@ class Recommendations(Controller):
         query = query_of(request, RecommendationQuery)
         question = query.to_request(viewer_id, exchange.request_id, recorded=not exchange.bodiless)
         slate = await orchestrator.recommend(question)
-        exchange.event = "recommendations generated"
+        exchange.event, exchange.slate, exchange.degraded = "recommendations generated", slate, slate.degraded
         exchange.fields |= {
             "count": slate.total_count,
             "algorithm_version": slate.algorithm_version,

@@ -18,7 +18,7 @@ from service.domain import (
     ShownPeople,
     Slate,
 )
-from service.metrics import DEGRADED, RECOMMENDATIONS
+from service.metrics import DEGRADED, EXPERIMENT_ANSWERS, RECOMMENDATIONS
 from service.recommend.explaining import Told
 from service.recommend.performance import Observation
 from service.recommend.pools import Pool
@@ -145,14 +145,24 @@ def count(slate: Slate) -> None:
     for bent in slate.degraded:
         DEGRADED.labels(bent.stage, bent.reason).inc()
     _recommendations(slate.algorithm_version, slate.cached, bool(slate.degraded)).count()
+    if (arm := slate.experiment) is not None:
+        _inside(arm.name, arm.arm, bool(slate.degraded)).count()
 
 
 def count_ready(ready: Ready) -> None:
     """The same of an answer that was there already."""
     _recommendations(ready.algorithm_version, True, False).count()
+    if (arm := ready.experiment) is not None:
+        _inside(arm.name, arm.arm, False).count()
 
 
 @cache
 def _recommendations(algorithm_version: str, cached: bool, degraded: bool) -> LoopCounter:
     """One counter: there are few rankers, and looking it up by its labels costs more than counting."""
     return RECOMMENDATIONS.labels(algorithm_version, str(cached).lower(), str(degraded).lower())
+
+
+@cache
+def _inside(experiment: str, arm: str, degraded: bool) -> LoopCounter:
+    """The counter of an experiment's arm."""
+    return EXPERIMENT_ANSWERS.labels(experiment, arm, str(degraded).lower())

@@ -109,15 +109,14 @@ class Computation:
         trail, pool_id, asking = Trail(), self._new_id(), job.asking
         seed = seed_of(pool_id)
         for_retrieval = deadline.part(self._share)
-        with stage("mask") as span:
+        with stage("mask") as mask:
             people = job.models.population.eligible(asking)
             await self._retrieval.prepare(people, for_retrieval)
-            span.set_attribute("amity.n_eligible", people.n_eligible)
-        with stage("retrieval") as span:
+            mask.tell({"amity.n_eligible": people.n_eligible})
+        with stage("retrieval") as retrieval:
             found = await self._retrieval.find(people, asking.now_s, seed, for_retrieval, trail)
             incarnations = people.incarnations(found.ids)
-            span.set_attributes(people.searches())
-            span.set_attribute("amity.n_candidates", len(found.ids))
+            retrieval.tell(people.searches() | {"amity.n_candidates": len(found.ids)})
         task = RankingTask(asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
         ranked = await self._ranking.rank(task, deadline, trail)
         best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))

@@ -38,7 +38,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """The reply to one request."""
         rounded = round(generation_ms, 3)
         body = self.json.body(rounded, slate_id, request.request_id)
-        return Ready(body, len(self.people.candidate_ids), self.algorithm_version, rounded)
+        return Ready(body, self, rounded)
 
     def impression(self, request: RecommendationRequest, slate_id: UUID, served_at: datetime, generation_ms: float) -> Impression:
         """The row that remembers one reply."""
@@ -62,6 +62,21 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     """An answer from the cache, not degraded: its body, and what the log line says of it."""
 
     body: bytes
-    n_shown: int
-    algorithm_version: str
+    finished: Finished
     generation_time_ms: float
+
+    @property
+    def n_shown(self) -> int:
+        return len(self.finished.people.candidate_ids)
+
+    @property
+    def algorithm_version(self) -> str:
+        return self.finished.algorithm_version
+
+    @property
+    def bundle_version(self) -> str | None:
+        return self.finished.bundle_version
+
+    @property
+    def experiment(self) -> ExperimentArm | None:
+        return self.finished.experiment

@@ -6,10 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service import metrics, telemetry
+from service import tracing
+from service.metrics import REGISTRY
 from service.repositories.database import Database
 from service.settings import Settings
 from tests.http.conftest import serving
@@ -46,11 +47,24 @@ async def client(database: Database, redis_url: str, tmp_path: Path) -> AsyncIte
 
 
 @pytest.fixture
-def spans(client: httpx.AsyncClient) -> Iterator[InMemorySpanExporter]:
+def spans(client: httpx.AsyncClient) -> Iterator["Spans"]:
     exporter = InMemorySpanExporter()
-    provider = telemetry.start_tracing("", SimpleSpanProcessor(exporter))
-    yield exporter
-    telemetry.stop_tracing(provider)
+    started = tracing.start_tracing("", exporter)
+    assert started is not None
+    yield Spans(started, exporter)
+    tracing.stop_tracing(started)
+
+
+class Spans:
+    """What has been sent, once what waits has been."""
+
+    def __init__(self, started: tracing.Tracing, exporter: InMemorySpanExporter) -> None:
+        self._started = started
+        self._exporter = exporter
+
+    def get_finished_spans(self) -> tuple[ReadableSpan, ...]:
+        self._started.flush()
+        return self._exporter.get_finished_spans()
 
 
 async def ask(client: httpx.AsyncClient, query: str = "", headers: Mapping[str, str] = SAMPLED) -> dict[str, Any]:
@@ -60,21 +74,21 @@ async def ask(client: httpx.AsyncClient, query: str = "", headers: Mapping[str, 
     return body
 
 
-def attributes(spans: InMemorySpanExporter, name: str) -> dict[str, Any]:
+def attributes(spans: Spans, name: str) -> dict[str, Any]:
     [found] = [span for span in spans.get_finished_spans() if span.name == name]
     return dict(found.attributes or {})
 
 
 def counted(space: str, method: str) -> float:
-    return metrics.REGISTRY.get_sample_value("amity_searches_total", {"space": space, "method": method}) or 0
+    return REGISTRY.get_sample_value("amity_searches_total", {"space": space, "method": method}) or 0
 
 
-async def test_the_mask_tells_how_many_are_eligible(client: httpx.AsyncClient, spans: InMemorySpanExporter) -> None:
+async def test_the_mask_tells_how_many_are_eligible(client: httpx.AsyncClient, spans: Spans) -> None:
     body = await ask(client, "&gender=woman&max_age=29&limit=100")
     assert attributes(spans, "amity.mask")["amity.n_eligible"] == body["total_count"] == 9
 
 
-async def test_retrieval_tells_how_each_space_was_searched(client: httpx.AsyncClient, spans: InMemorySpanExporter) -> None:
+async def test_retrieval_tells_how_each_space_was_searched(client: httpx.AsyncClient, spans: Spans) -> None:
     await ask(client, "&gender=woman&max_age=29")
     told = attributes(spans, "amity.retrieval")
     for space in SPACES:
@@ -85,16 +99,14 @@ async def test_retrieval_tells_how_each_space_was_searched(client: httpx.AsyncCl
     assert told["amity.n_candidates"] == 9
 
 
-async def test_a_search_among_nobody_says_that_there_was_none(client: httpx.AsyncClient, spans: InMemorySpanExporter) -> None:
+async def test_a_search_among_nobody_says_that_there_was_none(client: httpx.AsyncClient, spans: Spans) -> None:
     body = await ask(client, "&min_age=100")
     told = attributes(spans, "amity.retrieval")
     assert [told[f"amity.search.{space}.method"] for space in SPACES] == ["none", "none"]
     assert (attributes(spans, "amity.mask")["amity.n_eligible"], body["total_count"]) == (0, 0)
 
 
-async def test_people_of_the_overlay_are_eligible_and_not_of_the_planned_base(
-    client: httpx.AsyncClient, spans: InMemorySpanExporter
-) -> None:
+async def test_people_of_the_overlay_are_eligible_and_not_of_the_planned_base(client: httpx.AsyncClient, spans: Spans) -> None:
     for newcomer in (101, 102, 103):
         assert (await client.put(f"/api/v1/users/{newcomer}", json={"name": "New", "age": 90})).status_code == 201
 
@@ -117,6 +129,6 @@ async def test_searches_are_counted_by_space_and_method(client: httpx.AsyncClien
     assert 'amity_searches_total{method="exact",space="mutual"}' in metrics
 
 
-async def test_what_is_not_sampled_leaves_no_span(client: httpx.AsyncClient, spans: InMemorySpanExporter) -> None:
+async def test_what_is_not_sampled_leaves_no_span(client: httpx.AsyncClient, spans: Spans) -> None:
     await ask(client, headers=UNSAMPLED)
     assert not spans.get_finished_spans()

@@ -67,12 +67,39 @@ def test_lines_below_the_level_are_left_out(lines: io.StringIO) -> None:
     assert lines.getvalue() == ""
 
 
+class InTrace:
+    """A request of this trace, or of one as soon as something grave is said."""
+
+    def __init__(self, trace_id: str | None = None) -> None:
+        self.trace_id = trace_id
+
+    def trace_of_line(self, is_grave: bool) -> str | None:
+        self.trace_id = self.trace_id or ("made" if is_grave else None)
+        return self.trace_id
+
+
+def test_lines_of_a_request_bear_its_trace_from_the_first_grave_one_on(lines: io.StringIO) -> None:
+    logs.begin_request("r1", InTrace())
+    log = structlog.get_logger("amity.recommend")
+    log.info("plain")
+    log.error("unexpected error")
+    log.info("plain")
+    logs.answered("info", "recommendations generated", dict(FIELDS))
+    told = [(line["request_id"], line.get("trace_id")) for line in map(json.loads, lines.getvalue().splitlines())]
+    assert told == [("r1", None), ("r1", "made"), ("r1", "made"), ("r1", "made")]
+
+
+def test_a_library_that_warns_makes_the_trace_too(lines: io.StringIO) -> None:
+    logs.begin_request("r1", InTrace())
+    logging.getLogger("asyncio").warning("slow")
+    assert json.loads(lines.getvalue())["trace_id"] == "made"
+
+
 FIELDS: dict[str, Any] = {"method": "GET", "status": 200, "duration_ms": 0.25, "viewer_id": 7, "cached": True, "degraded": []}
 
 
 def test_an_answered_request_leaves_the_very_line_that_structlog_would_write(lines: io.StringIO) -> None:
-    logs.begin_request("r1")
-    logs.add_to_request("trace_id", "abc")
+    logs.begin_request("r1", InTrace("abc"))
     logs.answered("info", "recommendations generated", dict(FIELDS))
     structlog.get_logger("amity.http").info("recommendations generated", **FIELDS)
     short, long = (json.loads(line) for line in lines.getvalue().splitlines())

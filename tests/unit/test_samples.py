@@ -27,6 +27,18 @@ def test_gathered_histogram_reads_like_the_plain_one(values: list[float]) -> Non
     assert lines(registries[0]) == lines(registries[1])
 
 
+@given(st.sampled_from([0.0, 0.0005, 0.001, 0.05, 0.1, 7.0]))
+def test_an_exemplar_stands_in_the_bucket_of_its_sample(value: float) -> None:
+    registries = CollectorRegistry(), CollectorRegistry()
+    plain = Histogram("amity_x_seconds", "Help", buckets=BOUNDS, registry=registries[0])
+    gathered = GatheredHistogram("amity_x_seconds", "Help", buckets=BOUNDS, registry=registries[1])
+    plain.observe(value, {"trace_id": "ab"})
+    gathered.observe(value)
+    gathered.exemplify(value, "ab", 1.5)
+    pointing = [[(each.name, each.labels) for each in one._child_samples() if each.exemplar] for one in (plain, gathered)]
+    assert pointing[0] == pointing[1] != []
+
+
 def test_gathered_histogram_loses_nothing_between_threads() -> None:
     registry = CollectorRegistry()
     metric = GatheredHistogram("amity_x_seconds", "Help", buckets=BOUNDS, registry=registry)

@@ -1,31 +1,31 @@
-"""Stages and traces."""
+"""Stages and their records, and whose traces are wanted."""
 
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service import metrics, telemetry
+from service.telemetry import Recording, Trace
 
 SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = SAMPLED[:-1] + b"0"
 
 
 @pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = telemetry.start_tracing("", SimpleSpanProcessor(exporter))
-    yield exporter
-    telemetry.stop_tracing(provider)
+def taken() -> Iterator[list[Trace]]:
+    """Traces are wanted, and come here."""
+    traces: list[Trace] = []
+    telemetry.send_traces(traces.append)
+    yield traces
+    telemetry.send_traces(None)
 
 
 def samples(stage: str, outcome: str) -> float:
     return metrics.REGISTRY.get_sample_value("amity_stage_seconds_count", {"stage": stage, "outcome": outcome}) or 0
 
 
-def names(exporter: InMemorySpanExporter) -> list[str]:
-    return [span.name for span in exporter.get_finished_spans()]
+def shape(recording: Recording) -> list[tuple[str, str | None]]:
+    return [(each.name, None if each.outer is None else each.outer.name) for each in recording.stages]
 
 
 def test_a_stage_is_timed_whether_it_succeeds_or_fails() -> None:
@@ -39,51 +39,100 @@ def test_a_stage_is_timed_whether_it_succeeds_or_fails() -> None:
     assert (timings_inside, list(timings)) == ({}, ["brewing"])
 
 
-def test_a_sampled_parent_is_followed(exporter: InMemorySpanExporter) -> None:
-    with telemetry.request_span(SAMPLED, ratio=0) as span, telemetry.stage("ranking", n_candidates=3):
-        telemetry.describe_request(span, "GET", "/people/{user_id}", 200)
-    inner, outer = exporter.get_finished_spans()
-    assert (inner.name, outer.name) == ("amity.ranking", "GET /people/{user_id}")
-    assert f"{outer.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
-    assert outer.parent is not None
-    assert f"{outer.parent.span_id:016x}" == "b7ad6b7169203331"
-    assert inner.parent is not None
-    assert inner.parent.span_id == outer.context.span_id
-    assert dict(inner.attributes or {}) == {"n_candidates": 3}
+def test_stages_are_recorded_in_the_order_and_within_those_in_which_they_began() -> None:
+    recording = telemetry.begin_request(None, 0)
+    with telemetry.stage("retrieval"), telemetry.stage("mask"):
+        telemetry.tell({"amity.n_eligible": 3})
+    with telemetry.stage("ranking", {"amity.n_candidates": 2}) as ranking:
+        pass
+    ranking.tell({"amity.ranker": "v1"})
+    assert shape(recording) == [("retrieval", None), ("mask", "retrieval"), ("ranking", None)]
+    assert [each.attributes for each in recording.stages] == [
+        None,
+        {"amity.n_eligible": 3},
+        {"amity.n_candidates": 2, "amity.ranker": "v1"},
+    ]
+
+
+def test_a_record_says_what_type_of_exception_ended_its_stage_and_not_what_it_quotes() -> None:
+    recording = telemetry.begin_request(None, 0)
+    with pytest.raises(ValueError, match="Alice"), telemetry.stage("ranking"):
+        raise ValueError("Alice")
+    assert (recording.stages[0].error, recording.stages[0].outcome) == ("ValueError", "error")
+
+
+def test_timings_of_their_own_leave_the_spans_where_they_were() -> None:
+    recording = telemetry.begin_request(None, 0)
+    with telemetry.stage("retrieval"):
+        own = telemetry.collect_timings()
+        with telemetry.stage("source:a"):
+            assert telemetry.current_timings() is own
+    assert shape(recording) == [("retrieval", None), ("source:a", "retrieval")]
+    assert (list(own), list(recording.timings)) == (["source:a"], ["retrieval"])
+
+
+def test_an_ended_stage_leads_back_to_no_recording() -> None:
+    recording = telemetry.begin_request(None, 0)
+    with telemetry.stage("ranking") as ranking:
+        pass
+    assert not [name for name in ranking.__slots__ if getattr(ranking, name) is recording]
+    assert (ranking._recording, ranking._token) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("traceparent", "ratio", "n_spans"),
-    [(UNSAMPLED, 1.0, 0), (None, 0.0, 0), (None, 1.0, 2), (b"nonsense", 0.0, 0), (b"nonsense\xff", 1.0, 2)],
+    ("traceparent", "ratio", "why"),
+    [
+        (SAMPLED, 0.0, "caller"),
+        (UNSAMPLED, 1.0, None),
+        (None, 0.0, None),
+        (None, 1.0, "ratio"),
+        (b"nonsense", 0.0, None),
+        (b"nonsense\xff", 1.0, "ratio"),
+    ],
 )
 def test_who_has_no_sampled_parent_is_sampled_by_the_ratio(
-    exporter: InMemorySpanExporter, traceparent: bytes | None, ratio: float, n_spans: int
+    taken: list[Trace], traceparent: bytes | None, ratio: float, why: str | None
 ) -> None:
-    with telemetry.request_span(traceparent, ratio), telemetry.stage("ranking"):
-        assert not names(exporter)
-    assert len(names(exporter)) == n_spans
+    assert telemetry.begin_request(traceparent, ratio).why == why
 
 
-def test_a_failed_stage_marks_its_span(exporter: InMemorySpanExporter) -> None:
-    with pytest.raises(ValueError, match="Alice"), telemetry.request_span(SAMPLED, 0), telemetry.stage("ranking"):
-        raise ValueError("Alice")
-    span = exporter.get_finished_spans()[0]
-    assert (span.status.is_ok, span.status.description, span.events) == (False, "ValueError", ())
+def test_a_trace_id_is_the_callers_also_where_no_trace_is_wanted() -> None:
+    for traceparent in (SAMPLED, UNSAMPLED):
+        assert telemetry.begin_request(traceparent, 0).trace_of_line(is_grave=False) == "0af7651916cd43dd8448eb211c80319c"
 
 
-def test_no_spans_are_made_before_tracing_starts() -> None:
-    with telemetry.request_span(SAMPLED, 1.0) as span, telemetry.stage("ranking") as inner:
-        assert not span.is_recording()
-        assert not inner.is_recording()
+def test_a_grave_line_makes_its_trace_wanted(taken: list[Trace]) -> None:
+    recording = telemetry.begin_request(None, 0)
+    assert recording.trace_of_line(is_grave=False) is None
+    assert (recording.trace_of_line(is_grave=True), recording.why) == (f"{recording.trace_id:032x}", "logged")
 
 
-def test_tracing_is_off_without_a_collector() -> None:
-    assert telemetry.start_tracing("") is None
+def test_the_first_reason_for_a_trace_stands(taken: list[Trace]) -> None:
+    recording = telemetry.begin_request(SAMPLED, 0)
+    recording.want("degraded")
+    assert recording.why == "caller"
 
 
-def test_a_dead_collector_delays_the_end_by_no_more_than_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
-    provider = telemetry.start_tracing("http://127.0.0.1:9")
-    with telemetry.request_span(SAMPLED, 0):
-        assert provider is not None
-    telemetry.stop_tracing(provider)  # pytest's own time limit would tell a hang
-    assert any("export" in record.message.lower() for record in caplog.records)
+def test_no_trace_is_wanted_while_there_is_nowhere_to_send_it_to() -> None:
+    recording = telemetry.begin_request(SAMPLED, 1.0)
+    recording.want("failed")
+    assert recording.why is None
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "is_valid"),
+    [
+        (SAMPLED, True),
+        (b" " + SAMPLED + b" ", True),
+        (b"01" + SAMPLED[2:] + b"-more", True),
+        (SAMPLED + b"-more", False),
+        (b"ff" + SAMPLED[2:], False),
+        (SAMPLED.upper(), False),
+        (b"00-" + b"0" * 32 + SAMPLED[35:], False),
+        (SAMPLED[:36] + b"0" * 16 + b"-01", False),
+        (SAMPLED[:-1], False),
+        (b"", False),
+    ],
+)
+def test_a_traceparent_is_read_as_the_w3c_says(traceparent: bytes, is_valid: bool) -> None:
+    assert (telemetry.caller_of(traceparent) is not None) is is_valid

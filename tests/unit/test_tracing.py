@@ -1,0 +1,166 @@
+"""Spans made of what requests leave, and their way to a collector that is there, dead, or hangs."""
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from service import telemetry, tracing
+from service.metrics import REGISTRY, REQUEST_SECONDS
+from service.telemetry import Recording, Trace
+from service.tracing import Tracing, spans_of
+
+SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ROUTE = "/people/{user_id}"
+RESOURCE = Resource({})
+
+
+class Refusing(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.FAILURE
+
+
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("amity_traces_total", {"outcome": outcome}) or 0
+
+
+def trace_of(recording: Recording, status: int = 200, elapsed_s: float = 0.5) -> Trace:
+    """A request that is over, `elapsed_s` after its beginning."""
+    return Trace(
+        recording=recording,
+        ended_s=recording.started_s + elapsed_s,
+        ended_ns=1_700_000_000_500_000_000,
+        method="GET",
+        route=ROUTE,
+        status=status,
+        attributes={"http.route": ROUTE},
+        events=({"amity.stage": "ranking", "amity.reason": "timeout"},) if status == 200 else (),
+    )
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def sending(exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tracing]:
+    monkeypatch.setattr(tracing, "EVERY_S", 3600.0)
+    started = tracing.start_tracing("", exporter)
+    assert started is not None
+    yield started
+    tracing.stop_tracing(started)
+
+
+def recorded() -> Recording:
+    recording = telemetry.begin_request(SAMPLED, 0)
+    with telemetry.stage("retrieval"), telemetry.stage("mask", {"amity.n_eligible": 3}):
+        pass
+    return recording
+
+
+def test_the_request_is_its_callers_child_and_stages_are_the_children_of_those_around_them(sending: Tracing) -> None:
+    root, retrieval, mask = spans_of(trace_of(recorded()), RESOURCE)
+    assert [each.name for each in (root, retrieval, mask)] == [f"GET {ROUTE}", "amity.retrieval", "amity.mask"]
+    assert {f"{each.context.trace_id:032x}" for each in (root, retrieval, mask)} == {"0af7651916cd43dd8448eb211c80319c"}
+    parents = [each.parent and each.parent.span_id for each in (root, retrieval, mask)]
+    assert parents == [0xB7AD6B7169203331, root.context.span_id, retrieval.context.span_id]
+    assert dict(mask.attributes or {}) == {"amity.n_eligible": 3}
+
+
+def test_times_of_spans_are_those_of_the_stages(sending: Tracing) -> None:
+    recording = recorded()
+    root, _, mask = spans_of(trace_of(recording), RESOURCE)
+    assert (root.start_time, root.end_time) == (1_700_000_000_000_000_000, 1_700_000_000_500_000_000)
+    began_s, ended_s = ((each or 0) / 1e9 - 1_700_000_000 for each in (mask.start_time, mask.end_time))
+    stage = recording.stages[1]
+    assert (began_s, ended_s) == pytest.approx(
+        (stage.started_s - recording.started_s, (stage.ended_s or 0) - recording.started_s), abs=1e-6
+    )
+
+
+def test_a_stage_that_failed_or_hangs_says_so_in_its_span(sending: Tracing) -> None:
+    recording = telemetry.begin_request(None, 1.0)
+    with pytest.raises(ValueError, match="Alice"), telemetry.stage("ranking"):
+        raise ValueError("Alice")
+    telemetry.stage("source:slow").__enter__()
+    _, ranking, slow = spans_of(trace_of(recording), RESOURCE)
+    assert (ranking.status.is_ok, ranking.status.description, ranking.events) == (False, "ValueError", ())
+    assert (slow.status.description, slow.end_time) == ("did not end in time", 1_700_000_000_500_000_000)
+    assert dict(slow.attributes or {}) == {"amity.unfinished": True}
+
+
+@pytest.mark.parametrize(("status", "is_ok", "n_events"), [(200, True, 1), (404, True, 0), (503, False, 0), (0, False, 0)])
+def test_a_request_that_failed_says_so_and_one_that_was_bent_says_how(
+    sending: Tracing, status: int, is_ok: bool, n_events: int
+) -> None:
+    root, *_ = spans_of(trace_of(recorded(), status), RESOURCE)
+    assert (root.status.is_ok, len(root.events)) == (is_ok, n_events)
+
+
+def test_traces_are_sent_whole_and_counted(sending: Tracing, exporter: InMemorySpanExporter) -> None:
+    before = counted("sent")
+    for _ in range(3):
+        telemetry.hand_in(trace_of(recorded()))
+    sending.flush()
+    assert (len(exporter.get_finished_spans()), counted("sent")) == (9, before + 3)
+
+
+def test_what_finds_no_room_is_dropped_whole_and_counted(sending: Tracing, exporter: InMemorySpanExporter) -> None:
+    before = counted("dropped")
+    for _ in range(tracing.CAPACITY + 2):
+        telemetry.hand_in(trace_of(recorded()))
+    assert counted("dropped") == before + 2
+    sending.flush()
+    n_sent = len(exporter.get_finished_spans())
+    assert n_sent % 3 == 0
+    assert n_sent <= tracing.BATCHES_A_TURN * (tracing.BATCH_SPANS + 2)
+
+
+@pytest.mark.parametrize(("taker", "points"), [(InMemorySpanExporter, True), (Refusing, False)])
+def test_histograms_point_to_traces_that_a_collector_has_taken_and_to_no_others(
+    monkeypatch: pytest.MonkeyPatch, taker: type[SpanExporter], points: bool
+) -> None:
+    monkeypatch.setattr(tracing, "EVERY_S", 3600.0)
+    started = tracing.start_tracing("", taker())
+    assert started is not None
+    histogram = REQUEST_SECONDS.labels("GET", f"/{taker.__name__}", "200")
+    histogram.observe(0.3)
+    telemetry.hand_in(Trace(**{**_fields(trace_of(recorded(), elapsed_s=0.3)), "route": f"/{taker.__name__}"}))
+    tracing.stop_tracing(started)
+    [bucket] = [each for each in histogram._child_samples() if each.labels and each.labels.get("le") == "0.5"]
+    assert (bucket.value, bucket.exemplar is not None) == (1, points)
+    if bucket.exemplar is not None:
+        assert bucket.exemplar.labels == {"trace_id": "0af7651916cd43dd8448eb211c80319c"}
+
+
+def _fields(trace: Trace) -> dict[str, Any]:
+    return {name: getattr(trace, name) for name in trace.__slots__}
+
+
+def test_tracing_is_off_without_a_collector() -> None:
+    assert tracing.start_tracing("") is None
+
+
+def test_a_dead_collector_costs_no_more_than_its_time_limit_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    started, before = tracing.start_tracing("http://127.0.0.1:9"), counted("failed")
+    telemetry.hand_in(trace_of(recorded()))
+    tracing.stop_tracing(started)  # pytest's own time limit would tell a hang
+    assert counted("failed") == before + 1
+    assert any("export" in record.message.lower() for record in caplog.records)
+
+
+def test_a_collector_that_hangs_delays_the_end_by_its_time_limit_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "EXPORT_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = tracing.start_tracing(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        telemetry.hand_in(trace_of(recorded()))
+        begun_s = time.monotonic()
+        tracing.stop_tracing(started)
+        assert time.monotonic() - begun_s < 5  # of 10 that the SDK would take
