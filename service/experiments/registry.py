@@ -10,6 +10,7 @@ import structlog
 
 from service.domain_experiments import ClusterMap, Experiment
 from service.errors import AmityError
+from service.experiments.leavers import Leavers
 from service.experiments.routing import Router
 from service.repositories.clusters import PackedClusters, unpack
 from service.resilience import Deadline
@@ -31,6 +32,8 @@ class ExperimentStore(Protocol):
 
     async def packed_clusters(self, name: str, /) -> PackedClusters | None: ...
 
+    async def erased_since(self, since: datetime, /) -> Sequence[tuple[int, datetime]]: ...
+
 
 class Registry:
     """Keeps `router` as experiments are. While the database is away, they are as last known."""
@@ -41,6 +44,7 @@ class Registry:
         self._default = default_ranker
         self._running: Sequence[Experiment] = ()
         self._maps: dict[tuple[str, datetime | None], ClusterMap | None] = {}
+        self._leavers = Leavers(store.erased_since)
         self._loading = asyncio.Lock()
         self._nudged = asyncio.Event()
         self.router = Router(default_ranker)
@@ -62,10 +66,12 @@ class Registry:
             if running != self._running:
                 self._route(running)
                 _log.info("experiments changed", running=[each.name for each in running])
-            lacking = [each for each in running if each.unit == "cluster" and _key(each) not in self._maps]
-            for each in lacking:
-                self._maps[_key(each)] = await self._map(each)
-                self._route(running)
+            by_cluster = [each for each in running if each.unit == "cluster"]
+            await self._heed_erasures(by_cluster)
+            for each in by_cluster:
+                if _key(each) not in self._maps:
+                    self._maps[_key(each)] = await self._map(each, by_cluster)
+                    self._route(running)
 
     async def run(self) -> None:
         """Keep up until cancelled."""
@@ -91,14 +97,32 @@ class Registry:
         maps = {name: found for (name, _), found in self._maps.items() if found is not None}
         self.router = Router(self._default, running, maps)
 
-    async def _map(self, experiment: Experiment) -> ClusterMap | None:
-        """Who is in which cluster, which is fixed from the start on; None where that is lost."""
+    async def _heed_erasures(self, by_cluster: Sequence[Experiment]) -> None:
+        """Take who was erased since out of the maps that are there."""
+        if not by_cluster:
+            self._leavers.forget()
+        elif await self._leavers.look(min(map(_start, by_cluster))):
+            for each in by_cluster:
+                clusters = self._maps.get(_key(each))
+                if clusters is not None:
+                    self._maps[_key(each)] = self._leavers.out_of(clusters, _start(each))
+            self._route(self._running)
+
+    async def _map(self, experiment: Experiment, by_cluster: Sequence[Experiment]) -> ClusterMap | None:
+        """Who is in which cluster, which is fixed from the start on but for who is erased; None where that is lost."""
         packed = await self._store.packed_clusters(experiment.name)
         if packed is None:
             _log.error("experiment without its map of clusters", experiment=experiment.name)
             return None
-        return await self._door.call("cluster maps", unpack, packed, deadline=Deadline(_UNPACK_S))
+        clusters = await self._door.call("cluster maps", unpack, packed, deadline=Deadline(_UNPACK_S))
+        await self._heed_erasures(by_cluster)  # of the time that it took, too
+        return self._leavers.out_of(clusters, _start(experiment))
 
 
 def _key(experiment: Experiment) -> tuple[str, datetime | None]:
     return experiment.name, experiment.started_at
+
+
+def _start(experiment: Experiment) -> datetime:
+    """When a running experiment started."""
+    return experiment.started_at or experiment.created_at

@@ -5,6 +5,7 @@ be given the same part of a layer.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -33,6 +34,9 @@ _COLUMNS = ("name", "status", "created_at", "started_at", "stopped_at")
 
 _SELECT = select(*(_experiments.c[name] for name in _COLUMNS), _experiments.c.definition)
 _RUNNING = f"select {', '.join(_COLUMNS)}, definition::text from experiments where status = 'running' order by started_at, name"
+
+
+_ERASED = "select user_id, erased_at from tombstones where erased_at >= $1"
 
 
 class Experiments:
@@ -97,6 +101,10 @@ class Experiments:
             return None if row is None else PackedClusters(row[0], row[1])
 
         return await read(self._sessions, work)
+
+    async def erased_since(self, since: datetime) -> Sequence[tuple[int, datetime]]:
+        """Ids of those erased from a time on, and when each was last."""
+        return [(row[0], row[1]) for row in await self._sessions.readers.fetch(_ERASED, since)]
 
 
 async def _one(session: AsyncSession, name: str) -> tuple[Experiment, dict[str, Any]]:

@@ -182,6 +182,7 @@ tombstones = Table(
     Column("user_id", BigInteger, primary_key=True, autoincrement=False),
     Column("incarnation", Integer, nullable=False),
     Column("erased_at", Instant, nullable=False, server_default=func.now()),
+    Index("tombstones_by_age", "erased_at"),
 )
 
 # Written by triggers only, one row a statement: a batch of 10,000 interactions is one row of arrays.

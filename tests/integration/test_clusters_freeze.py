@@ -1,8 +1,10 @@
 """The map of clusters out of a real database."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,7 +12,10 @@ from service.domain import Interaction, Kind
 from service.domain_experiments import Arm, ClusterMap, Experiment
 from service.errors import ExperimentConflict
 from service.experiments.freezing import freeze
+from service.experiments.registry import Registry
+from service.repositories.clusters import pack
 from service.repositories.database import Database
+from service.repositories.experiments import Experiments
 from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 from service.threads import ThreadDoor
@@ -79,3 +84,20 @@ async def test_places_come_in_batches_and_each_once(database: Database) -> None:
     batches = [batch async for batch in Users(database.sessions).places(batch_size=3)]
     assert [len(batch) for batch in batches] == [3, 3, 1]
     assert [place for batch in batches for place in batch] == [(who, f"Town {who}") for who in range(1, 8)]
+
+
+async def test_who_comes_under_the_id_of_an_erased_person_is_in_no_cluster(database: Database, door: ThreadDoor) -> None:
+    users, experiments = Users(database.sessions), Experiments(database.sessions)
+    await users.put_many([person(who, location=f"Town {who % 2}") for who in range(1, 5)])
+    clusters = await frozen(database, door, cluster_by="location")
+    await experiments.create(experiment(cluster_by="location"))
+    started = {"status": "running", "started_at": datetime.now(UTC), "buckets": ((0, 10_000),)}
+    await experiments.change("e", lambda before, _: msgspec.structs.replace(before, **started), pack(clusters))
+    registry = Registry(experiments, door, "v1")
+    await registry.load()
+    assert registry.router.of_viewer(2).arm is not None
+    await users.erase(2)
+    await users.put(person(2, location="Town 0"))
+    for replica in (registry, Registry(experiments, door, "v1")):
+        await replica.load()
+        assert [replica.router.of_viewer(who).arm is None for who in (1, 2, 3, 4)] == [False, True, False, False]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ class Store:
         self.held: Sequence[Experiment] = running
         self.down = False
         self.reads: list[str] = []
+        self.erased: list[tuple[int, datetime]] = []
 
     async def running(self) -> Sequence[Experiment]:
         self.reads.append("running")
@@ -39,6 +41,9 @@ class Store:
         if name == "late":
             raise DatabaseUnavailable
         return pack(CLUSTERS) if name != "lost" else None
+
+    async def erased_since(self, since: datetime, /) -> Sequence[tuple[int, datetime]]:
+        return [(who, at) for who, at in self.erased if at >= since]
 
 
 def trial(name: str = "trial", by_cluster: bool = False) -> Experiment:
@@ -99,6 +104,30 @@ async def test_who_is_in_no_cluster_and_an_experiment_without_its_map_are_left_o
     registry = Registry(Store(trial(by_cluster=True), trial("lost", by_cluster=True)), door, "v1")
     await registry.load()
     assert names(registry.router, 1, 2, 5, 3) == ["trial", "trial", "trial", None]
+
+
+async def test_an_id_used_again_after_an_erasure_is_in_no_cluster(door: ThreadDoor) -> None:
+    store = Store(trial(by_cluster=True))
+    store.erased = [(1, NOW - timedelta(days=1)), (2, NOW - timedelta(minutes=5))]
+    registry = Registry(store, door, "v1")
+    await registry.load()
+    assert names(registry.router, 1, 2, 5) == ["trial", None, "trial"], "who was erased long before is in it anew"
+    store.erased.append((5, NOW + timedelta(days=3)))
+    await registry.load()
+    assert names(registry.router, 1, 2, 5) == ["trial", None, None]
+    store.erased[0] = (1, NOW + timedelta(days=3))
+    await registry.load()
+    assert names(registry.router, 1) == [None], "the same id, once more"
+
+
+async def test_without_news_of_erasures_nothing_is_made_anew(door: ThreadDoor) -> None:
+    store = Store(trial(by_cluster=True))
+    store.erased = [(1, NOW)]
+    registry = Registry(store, door, "v1")
+    await registry.load()
+    router = registry.router
+    await registry.load()
+    assert registry.router is router
 
 
 async def test_a_map_that_does_not_come_keeps_no_other_experiment_from_stopping(door: ThreadDoor) -> None:
