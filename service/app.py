@@ -62,6 +62,8 @@ INJECTED = (
     "matches",
     "aftermath",
     "settings",
+    "market",
+    "console_held",
 )
 
 

@@ -11,6 +11,7 @@ from service.app_experiments import Experimenting
 from service.app_recommend import Answering, Shared, injected
 from service.artifacts.store import Store
 from service.background import Background
+from service.console.held import ConsoleHeld
 from service.controllers.operations import Readiness
 from service.errors import AmityError
 from service.experiments.registry import Registry
@@ -97,6 +98,8 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         background.keep("guardrails", experimenting.watcher.run)
         market = MarketWatcher.of(settings, database.sessions, door)
         background.keep("market", market.run)
+        held = ConsoleHeld()
+        stack.push_async_callback(held.close)
         for _ in range(WORKERS):
             background.keep("renewals", answering.renewals.run)
         background.keep("shadow", answering.shadow.run)
@@ -108,6 +111,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
                 "stock": stock,
                 "promoting": Promoting(origin),
                 "market": market,
+                "console_held": held,
                 "matches": Matches(database.sessions),
                 "readiness": _readiness(settings, holder, database, fleet),
             }

@@ -27,8 +27,17 @@ _NOT_YET = Estimate(value=None)
 def page(report: Report) -> str:
     """The whole document. Names are escaped; what they are made of is bounded elsewhere."""
     title = f"{report.name}: report of an experiment"
-    body = (
-        _head(report),
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + f"{_head(report)}\n{sections(report)}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def sections(report: Report) -> str:
+    """All that stands under the heading, for pages that have a head and a look of their own."""
+    parts = (
         *(_verdict(verdict) for verdict in report.verdicts),
         _plots(report),
         _rates(report),
@@ -36,13 +45,7 @@ def page(report: Report) -> str:
         _guardrails(report),
         _trust(report),
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return "\n".join(part for part in parts if part)
 
 
 def _head(report: Report) -> str:
