@@ -16,6 +16,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol
 
+from service.errors import StageFailed
 from service.metrics import STAGE_SECONDS
 from service.samples import GatheredHistogram
 
@@ -93,6 +94,8 @@ class Stage:
         elapsed_s = self.ended_s - self.started_s
         if kind is not None:
             self.error = kind.__name__
+            if isinstance(exc, StageFailed):
+                self.tell({"amity.reason": exc.reason})
         if self._token is not None:
             _innermost.reset(self._token)
         _stage_seconds(self.name, self.outcome).observe(elapsed_s)

@@ -1,6 +1,7 @@
 """A pool made from scratch, once for all who want it: steps 4 to 6 of a request, retrieval, features and ranking."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -80,7 +81,8 @@ class Computation:
         """The pool, and its features for the one caller for whom it was made."""
         if job.shared:
             flight = (job.key, job.generations, job.marks.digest, job.instead_of)
-            made, leads = await self._flights.run(flight, lambda: self._make_once(job, deadline))
+            with stage("awaited") if self._flights.flies(flight) else nullcontext():
+                made, leads = await self._flights.run(flight, lambda: self._make_once(job, deadline))
         else:
             made, leads = await self._make(job, deadline), True
         trail.extend(made.degraded)
@@ -102,7 +104,8 @@ class Computation:
         async with self._once.lease(job.key) as lease:
             found = lease.found if lease.found is not None and job.suits(lease.found) else None
             if found is None and lease.is_mine is False:
-                found = await self._once.awaited(job.key, job.suits, deadline)
+                with stage("awaited"):
+                    found = await self._once.awaited(job.key, job.suits, deadline)
             return Made(found, is_new=False) if found is not None else await self._make(job, deadline, lease)
 
     async def _make(self, job: Job, deadline: Deadline, lease: Lease | None = None) -> Made:

@@ -26,6 +26,10 @@ class SingleFlight(Generic[T]):
             flight.add_done_callback(lambda done: self._land(key, done))
         return await asyncio.shield(flight), leads
 
+    def flies(self, key: Hashable) -> bool:
+        """Whether work of this key is on its way."""
+        return key in self._flights
+
     def _land(self, key: Hashable, flight: asyncio.Task[T]) -> None:
         del self._flights[key]
         if not flight.cancelled():

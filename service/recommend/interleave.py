@@ -13,7 +13,7 @@ from service.fleet.tokens import Tokens
 from service.recommend.answers import Answer
 from service.recommend.computation import Job, Made
 from service.recommend.messages import NOBODY_KNOWN, explain
-from service.recommend.pool_store import Found, Look
+from service.recommend.pool_store import Found, Look, told_of
 from service.recommend.renewals import Renewals
 from service.recommend.slates import Shown
 from service.recommend.turns import Course, Courses, Turn, check_place
@@ -81,7 +81,7 @@ class Interleaving:
     async def answer(self, first: Turn, second: Turn) -> Answer:
         """The story, as the orchestrator tells it of one ranker. Both turns have the same request, deadline and trail."""
         courses, request, turns = self._courses, first.request, (first, second)
-        with stage("pool"):
+        with stage("pool") as looking:
             looks = await asyncio.gather(*(courses.pools.look(turn.wanted, turn.deadline, turn.now_s) for turn in turns))
         tokens = looks[0].tokens
         version = None if tokens is None else tokens.version
@@ -90,7 +90,9 @@ class Interleaving:
             return Answer.nothing(first.algorithm, NOBODY_KNOWN, first.arm)
         check_place(viewer, request)
 
-        sides = _of_one_bundle([await self._side(turn, look, viewer) for turn, look in zip(turns, looks, strict=True)])
+        each_side = [await self._side(turn, look, viewer) for turn, look in zip(turns, looks, strict=True)]
+        looking.tell(told_of(*((side.look, side.found) for side in each_side)))
+        sides = _of_one_bundle(each_side)
         supplies = [side.job(viewer) if side.found.pool is None else Made(side.found.pool) for side in sides]
         draft = await self._draft(sides, supplies, viewer, tokens)
         if draft.leaves_out and not request.exclude_ids:

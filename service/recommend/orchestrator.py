@@ -17,7 +17,7 @@ from service.recommend.identifiers import uuid7
 from service.recommend.interleave import Interleaving
 from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, explain
 from service.recommend.performance import Performance
-from service.recommend.pool_store import Wanted
+from service.recommend.pool_store import HELD_NO_MORE, HELD_SLATE, Wanted, told_of
 from service.recommend.pools import PoolKey, digest_of
 from service.recommend.ports import ImpressionSink, Models, ModelSource, RouterSource, TokenSource, Trail
 from service.recommend.ready import Ready
@@ -92,12 +92,14 @@ class Orchestrator:
         held = parts.slates.find(key, request.limit)
         if held is None or held.finished.experiment != routed.arm:
             return None
-        with stage("pool"):
+        with stage("pool") as pool:
             deadline = Deadline(self._policy.deadline_s, parts.monotonic)
             tokens = await self._courses.pools.tokens(request.viewer_id, deadline)
         now = parts.now()
         if tokens is None or not parts.slates.stands(held, key, tokens, now.timestamp()):
+            pool.attributes = HELD_NO_MORE
             return None
+        pool.attributes = HELD_SLATE
         slate_id, generation_ms = parts.new_id(), (parts.monotonic() - started_s) * 1000
         ready = held.finished.answer(request, generation_ms, slate_id)
         parts.performance.observe(answers.observation_of_ready(held.finished, ready, current_timings()))
@@ -145,7 +147,7 @@ class Orchestrator:
             return await self._interleaving.answer(turn, turn.against)
         parts, courses, request, trail = self._parts, self._courses, turn.request, turn.trail
 
-        with stage("pool"):
+        with stage("pool") as looking:
             look = await courses.pools.look(turn.wanted, turn.deadline, turn.now_s)  # 3
         version = None if look.tokens is None else look.tokens.version
         viewer = await courses.viewers.state(request.viewer_id, version, turn.memory, turn.deadline, trail)
@@ -155,6 +157,7 @@ class Orchestrator:
 
         course = None
         found = await courses.pools.choose(look, turn.wanted, viewer.marks, turn.deadline, turn.now_s)
+        looking.tell(told_of((look, found)))
         if found.pool is not None:
             course = await courses.show(turn, found.pool, viewer, look.tokens)  # 7, 8, 9
         if course is None or (course.leaves_out and not request.exclude_ids):

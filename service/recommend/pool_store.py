@@ -125,6 +125,20 @@ class Pools:
         return Found(None, "unusable" if look.pools or look.is_damaged else "miss")
 
 
+HELD_SLATE = {"amity.pool.outcome": "hit", "amity.pool.from": "slate"}
+HELD_NO_MORE = {"amity.pool.outcome": "unusable", "amity.pool.from": "slate"}
+
+
+def told_of(*looks: tuple[Look, Found]) -> dict[str, str]:
+    """What looking for pools came to, as attributes of a span: one of each where two rankers share a slate. `from` is where a
+    pool came from: held in this process, or Redis."""
+    origins = ("held" if look.is_held else "redis" if look.pools or look.is_damaged else "nowhere" for look, _ in looks)
+    return {
+        "amity.pool.outcome": "+".join(found.standing for _, found in looks),
+        "amity.pool.from": "+".join(origins),
+    }
+
+
 def generations_of(tokens: Tokens) -> tuple[str, str]:
     """What a pool bears that is made under these tokens."""
     return tokens.everyone, tokens.generation

@@ -13,7 +13,7 @@ from service.plugins import LoadedRanker
 from service.recommend.ports import EligiblePeople, Trail
 from service.recommend.stages import Breakers, enter
 from service.resilience import Deadline
-from service.telemetry import stage
+from service.telemetry import stage, tell
 from service.threads import ThreadDoor
 
 UNRANKED = "retrieval_order"
@@ -74,12 +74,13 @@ class Ranking:
     async def _attempt(self, name: str, task: RankingTask, deadline: Deadline) -> Ranked:
         loaded = task.rankers.get(name)
         if loaded is None or loaded.ranker is None:  # says nothing about how it ranks: its breaker is left alone
-            with stage("ranking"):
+            with stage("ranking", {"amity.ranker": name, "amity.n_candidates": len(task.ids)}):
                 raise StageBroken("nothing to rank with", reason="missing_bundle")
         score, needs = loaded.ranker.score, loaded.required_features
 
         async def work() -> Ranked:
-            with stage("features"):
+            tell({"amity.ranker": name, "amity.ranker.version": loaded.version, "amity.n_candidates": len(task.ids)})
+            with stage("features", {"amity.n_features": len(needs)}):
                 features = task.people.features(task.ids, needs)
             if loaded.inline:
                 scores = score(RankingBatch(task.viewer_id, task.ids, needs, features))

@@ -13,6 +13,7 @@ from service.recommend.ports import EligiblePeople, NamedSource, Trail
 from service.recommend.sources import Question, Sources
 from service.recommend.stages import Breakers
 from service.resilience import Deadline
+from service.telemetry import tell
 from service.threads import ThreadDoor
 
 MAX_SOURCES = 64
@@ -98,6 +99,7 @@ def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> C
     first = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1]))) if len(ids) else by_id
     unique = ids[first]
     eligible = people.contains(unique)
+    tell({"amity.n_found": len(by_id), "amity.n_unique": len(unique), "amity.n_eligible": int(np.count_nonzero(eligible))})
     best = np.flatnonzero(eligible)[np.argsort(places[first[eligible]])[:pool_size]]
     found_by = np.bitwise_or.reduceat(bits, first) if len(ids) else bits
     return Candidates(unique[best], found_by[best], names)

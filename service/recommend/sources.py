@@ -14,7 +14,7 @@ from service.errors import CircuitOpen, StageBroken, StageBusy, StageFailed
 from service.recommend.ports import EligiblePeople, NamedSource
 from service.recommend.stages import Breakers, enter, outcome_of
 from service.resilience import Deadline
-from service.telemetry import collect_timings, current_timings
+from service.telemetry import collect_timings, current_timings, tell
 from service.threads import ThreadDoor
 
 MOST_LANES = 2
@@ -70,7 +70,7 @@ class Sources:
 
         async def work() -> Ids:
             found = await self._door.call(key, source.find, question.people, question.query, deadline=question.deadline)
-            return checked(found, question.query.k)
+            return told(checked(found, question.query.k), question)
 
         try:
             answers.found[name] = await enter(key, self._breakers[key], work)
@@ -148,7 +148,13 @@ class _Lane:
 
 
 def _found(source: CandidateSource, question: Question) -> Ids:
-    return checked(source.find(question.people, question.query), question.query.k)
+    return told(checked(source.find(question.people, question.query), question.query.k), question)
+
+
+def told(ids: Ids, question: Question) -> Ids:
+    """The same ids, counted in the source's span."""
+    tell({"amity.n_asked": question.query.k, "amity.n_found": len(ids)})
+    return ids
 
 
 def checked(found: Found, k: int) -> Ids:

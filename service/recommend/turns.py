@@ -144,8 +144,9 @@ class Courses:
             return await self.faces.many(ids, turn.memory, turn.deadline, turn.trail)
 
         people_since = self.faces.drops.now
-        with stage("selection"):
+        with stage("selection") as selection:
             shown = await fill(pool, Viewing(turn.request, viewer, turn.now), self.exploration_share, read)
+        selection.tell({"amity.n_asked": turn.request.limit, "amity.n_candidates": len(pool), "amity.n_shown": len(shown)})
         asked = msgspec.structs.replace(turn.asking(viewer), without=turn.request.exclude_ids)
         n_eligible = len(shown) if len(shown) == turn.request.limit else await self.counting(turn)(asked)
         return Course(
