@@ -79,11 +79,11 @@ async def test_off_loopback_the_cookie_is_for_https_alone_and_who_cannot_keep_it
     assert "over https only" in page.text
 
 
-@pytest.mark.parametrize(("key", "said"), [("wrong", "No key of this service"), ("no admin", "app lacks the scope admin")])
-async def test_a_key_that_is_no_admins_does_not_sign_in(browser: httpx.AsyncClient, key: str, said: str) -> None:
-    page = await sign_in(browser, key)
-    assert (page.status_code, "set-cookie" in page.headers) == (403, False)
-    assert said in page.text
+async def test_a_key_that_is_no_admins_does_not_sign_in(browser: httpx.AsyncClient) -> None:
+    for key, said in {"wrong": "No key of this service", "no admin": "app lacks the scope admin", "": "No key"}.items():
+        page = await sign_in(browser, key)
+        assert (page.status_code, "set-cookie" in page.headers) == (403, False)
+        assert said in page.text
 
 
 async def test_the_sign_in_leads_nowhere_else(browser: httpx.AsyncClient) -> None:
@@ -170,18 +170,18 @@ async def test_a_session_is_no_key_of_the_interface(browser: httpx.AsyncClient) 
     assert (await browser.get("/api/v1/algorithms")).status_code == 401
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "[::1", ""])
-async def test_without_keys_no_name_but_of_this_machine_is_heeded(keyless: httpx.AsyncClient, host: str) -> None:
-    answer = await keyless.get("/console", headers={"host": host})
-    assert answer.status_code in (400, 403)
-    assert "set-cookie" not in answer.headers
+async def test_without_keys_no_name_but_of_this_machine_is_heeded(keyless: httpx.AsyncClient) -> None:
+    for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "[::1", ""):
+        answer = await keyless.get("/console", headers={"host": host})
+        assert answer.status_code in (400, 403), host
+        assert "set-cookie" not in answer.headers
 
 
-@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000"])
-async def test_without_keys_nobody_signs_in(keyless: httpx.AsyncClient, host: str) -> None:
-    page = await keyless.get("/console", headers={"host": host})
-    assert page.status_code == 200
-    assert "whoever reaches this address may do everything" in page.text
+async def test_without_keys_nobody_signs_in(keyless: httpx.AsyncClient) -> None:
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        page = await keyless.get("/console", headers={"host": host})
+        assert page.status_code == 200, host
+        assert "whoever reaches this address may do everything" in page.text
 
 
 async def test_no_page_lets_anything_in_from_elsewhere_or_stays_behind(keyless: httpx.AsyncClient) -> None:
