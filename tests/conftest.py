@@ -21,6 +21,9 @@ from tests.servers import (
     run_home,
     run_now,
 )
+from tests.world import world, world_template
+
+__all__ = ["world", "world_template"]
 
 TEMPLATE = "amity_template"
 

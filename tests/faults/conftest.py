@@ -1,98 +1,15 @@
-"""A small demo population with two trained bundles, made once and cloned for each module, and replicas on it."""
+"""Replicas on the small demo population of tests/world.py."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import redis
 
-from service.artifacts.bundle import MANIFEST
-from service.artifacts.store import new_version
-from service.embedded.lease import Lease
-from service.repositories.bundles import Bundles
-from service.repositories.database import Database
-from service.settings import Settings
-from service.training import pipeline
-from service.transfer import demo
-from tests.replicas import PATIENT, Replica, replicas
-from tests.servers import execute, fresh_name, named, run_home, run_now
+from tests.replicas import Replica, replicas
+from tests.world import N_PEOPLE, World
 
-N_PEOPLE = 300
-TEMPLATE = "amity_world_template"
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """`older` is live, `newer` is registered and not published. `settings` are what a replica needs to serve it."""
-
-    database_url: str
-    artifacts: Path
-    older: str
-    newer: str
-    settings: dict[str, str]
-
-    def changed(self, **settings: str) -> dict[str, str]:
-        """The settings with some in their place: `DEADLINE_MS="500"`."""
-        return self.settings | {f"AMITY_{name}": value for name, value in settings.items()}
-
-
-@pytest.fixture(scope="session")
-def world_template(servers: Lease, template_database: str) -> tuple[Path, str, str]:
-    """The bundles' folder and their two versions; the database to clone is TEMPLATE."""
-    artifacts = run_home() / "world-artifacts"
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {TEMPLATE} TEMPLATE {template_database}"]))
-    run_now(_make(named(servers.database_url, TEMPLATE), artifacts))
-    older, newer = sorted(path.name for path in artifacts.iterdir() if not path.name.startswith("."))
-    return artifacts, older, newer
-
-
-async def _make(database_url: str, artifacts: Path) -> None:
-    """Demo people, a bundle trained on them, live, and the same once more as a newer version that is not published."""
-    settings = Settings(artifacts=str(artifacts), home=artifacts.parent)
-    database = Database(database_url)
-    try:
-        yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        request = demo.DemoRequest(n_people=N_PEOPLE, seed=20261123, reference=yesterday)
-        await demo.fill(database, request, lambda *_: None)
-        trained = await pipeline.train(settings, database, force=False, seed=7, report=lambda *_: None)
-        newer = new_version(datetime.now(UTC) + timedelta(seconds=60), "newer")
-        shutil.copytree(artifacts / trained.version, artifacts / newer)
-        manifest = artifacts / newer / MANIFEST
-        manifest.chmod(0o644)
-        manifest.write_text(manifest.read_text().replace(trained.version, newer))
-        await Bundles(database.sessions).register(newer, datetime.now(UTC), trained.metrics)
-    finally:
-        await database.close()
-
-
-@pytest.fixture(scope="module")
-def world(servers: Lease, world_template: tuple[Path, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The module's own copy of people and bundles, on an empty Valkey."""
-    source, older, newer = world_template
-    home = tmp_path_factory.mktemp("world")
-    artifacts = home / "artifacts"
-    shutil.copytree(source, artifacts)
-    name = fresh_name("world")
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"]))
-    with redis.Redis.from_url(servers.redis_url) as client:
-        client.flushall()
-    database_url = named(servers.database_url, name)
-    yield World(database_url, artifacts, older, newer, settings_for(home, database_url, servers.redis_url, artifacts))
-    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
-
-
-def settings_for(home: Path, database_url: str, redis_url: str, artifacts: Path) -> dict[str, str]:
-    return PATIENT | {
-        "AMITY_HOME": str(home),
-        "AMITY_DATABASE_URL": database_url,
-        "AMITY_REDIS_URL": redis_url,
-        "AMITY_ARTIFACTS": str(artifacts),
-        "AMITY_LOG_FORMAT": "json",
-    }
+__all__ = ["N_PEOPLE", "World"]
 
 
 @pytest.fixture(scope="module")
