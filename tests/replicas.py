@@ -35,22 +35,23 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**clean, **settings}
 
 
-def amity(settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One `amity` command, to its end."""
+def amity(settings: Mapping[str, str], *arguments: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """One `amity` command, to its end, of the packages in `root`."""
     return subprocess.run(
-        [*AMITY, *arguments], cwd=ROOT, env=environment(settings), capture_output=True, text=True, timeout=170, check=False
+        [*AMITY, *arguments], cwd=root, env=environment(settings), capture_output=True, text=True, timeout=170, check=False
     )
 
 
 class Replica:
-    """A serving process. It starts at once; `url` waits until it answers. What it says goes to the file `log`."""
+    """A serving process of the packages in `root`. It starts at once; `url` waits until it answers. What it says goes to the file
+    `log`."""
 
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], log: Path, root: Path = ROOT) -> None:
         self.log = log
         with log.open("wb") as said:
             self.process = subprocess.Popen(
                 [*AMITY, "serve"],
-                cwd=ROOT,
+                cwd=root,
                 env=environment({"AMITY_PORT": "0"} | dict(settings)),
                 stdout=said,
                 stderr=subprocess.STDOUT,
