@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from typing import Any, cast
 
 import uvicorn
 from litestar import Litestar
@@ -20,7 +22,7 @@ from service.controllers.people import People
 from service.controllers.rankings import Rankings
 from service.controllers.recommendations import Recommendations
 from service.controllers.shell import shell
-from service.controllers.wire import BoundedHttp
+from service.controllers.wire import OurHttp
 from service.errors import BadSetting
 from service.features.definitions import FEATURES
 from service.fleet.client import Fleet
@@ -103,12 +105,13 @@ async def preflight(settings: Settings) -> None:
 def build_server(settings: Settings) -> uvicorn.Server:
     """uvicorn around the application. `await server.serve(sockets=[...])`, or `server.run()`; SIGTERM drains for `drain_s`."""
     configure_logging(settings.log_format, settings.log_level)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=BoundedHttp,
+        http=cast(Any, partial(OurHttp, early=app.state.early)),
         ws="none",
         lifespan="on",
         access_log=False,

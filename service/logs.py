@@ -7,7 +7,8 @@ import asyncio
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TextIO
@@ -37,8 +38,8 @@ def begin_request(request_id: str, traced: Traced) -> None:
     _of_request.set((request_id, traced))
 
 
-def _add_request(fields: MutableMapping[str, Any], level: str) -> None:
-    if (told := _of_request.get()) is None:
+def _add_request(fields: MutableMapping[str, Any], level: str, told: tuple[str, Traced] | None) -> None:
+    if told is None:
         return
     request_id, traced = told
     fields.setdefault("request_id", request_id)
@@ -46,14 +47,25 @@ def _add_request(fields: MutableMapping[str, Any], level: str) -> None:
         fields.setdefault("trace_id", trace_id)
 
 
-def answered(level: Literal["debug", "info"], event: str, fields: dict[str, Any]) -> None:
-    """The one line of an answered request. `fields` is ours to fill up; its values are ids, counts, names of our own."""
-    direct = _direct
+@contextmanager
+def _as_begun(of_request: tuple[str, Traced] | None) -> Iterator[None]:
+    token = _of_request.set(of_request)
+    yield
+    _of_request.reset(token)
+
+
+def answered(
+    level: Literal["debug", "info"], event: str, fields: dict[str, Any], of_request: tuple[str, Traced] | None = None
+) -> None:
+    """The one line of an answered request. `fields` is ours to fill up; its values are ids, counts, names of our own.
+    `of_request`: what `begin_request` is told, where it was not called."""
+    direct, told = _direct, of_request or _of_request.get()
     if direct is None or not direct.stands:
-        getattr(_ANSWERS, level)(event, **fields)
+        with _as_begun(told):
+            getattr(_ANSWERS, level)(event, **fields)
     elif _LEVELS[level] >= direct.level:
         fields["event"] = event
-        _add_request(fields, level)
+        _add_request(fields, level, told)
         fields["level"] = level
         fields["timestamp"] = datetime.now(UTC)
         direct.write(_ENCODER.encode(fields))
@@ -150,7 +162,7 @@ def _json(line: Any, **_: Any) -> str:
 
 
 def _with_request(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    _add_request(event, level)
+    _add_request(event, level, _of_request.get())
     return event
 
 

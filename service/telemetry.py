@@ -142,11 +142,32 @@ def _stage_seconds(name: str, outcome: str) -> GatheredHistogram:
     return STAGE_SECONDS.labels(name, outcome)
 
 
+def note_stage(recording: Recording, name: str, started_s: float) -> Stage:
+    """A stage that began then and has succeeded now, for who waited for it in no coroutine."""
+    done = Stage(name, None)
+    done.started_s, done.ended_s = started_s, time.perf_counter()
+    recording.stages.append(done)
+    _stage_seconds(name, "ok").observe(done.ended_s - started_s)
+    recording.timings[name] = (done.ended_s - started_s) * 1000
+    return done
+
+
 def begin_request(traceparent: bytes | None, ratio: float) -> Recording:
-    """A new request begins here: its recording. Its trace is wanted when the caller's is, by its `traceparent`, and without one
-    for a share of the requests; a caller who has decided against it is followed, unless the request goes wrong."""
-    recording = Recording()
+    """A new request begins here: its recording."""
+    recording = recording_of(traceparent, ratio)
+    record_in(recording)
+    return recording
+
+
+def record_in(recording: Recording) -> None:
+    """From here on stages are recorded there."""
     _innermost.set(recording)
+
+
+def recording_of(traceparent: bytes | None, ratio: float) -> Recording:
+    """The recording of a new request. Its trace is wanted when the caller's is, by its `traceparent`, and without one for a share
+    of the requests; a caller who has decided against it is followed, unless the request goes wrong."""
+    recording = Recording()
     caller = recording.caller = None if traceparent is None else caller_of(traceparent)
     if caller is not None:
         recording.trace_id = caller.trace_id

@@ -14,7 +14,7 @@ from service.domain import Impression, Profile, RecommendationRequest, Relations
 from service.errors import DatabaseUnavailable
 from service.experiments.routing import Router
 from service.fleet import keys
-from service.fleet.tokens import Tokens
+from service.fleet.tokens import Asked, Tokens
 from service.fleet.wire import Command
 from service.plugins import InstalledSource, LoadedRanker
 from service.recommend.computation import Computation
@@ -207,6 +207,15 @@ class MemoryRedis:
         names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)
         tokens = [self.values.setdefault(name, self._token()).decode() for name in names]
         return Tokens(*tokens), [self.values.get(name) for name in extra_keys]
+
+    def begin_read(self, viewer_id: int) -> Asked | None:
+        self.looks.append(())
+        if self.away:
+            return None
+        names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)
+        asked: Asked = asyncio.get_running_loop().create_future()
+        asked.get_loop().call_soon(lambda: asked.set_result([self.values.get(name) for name in names]))
+        return asked
 
     async def changed(self, viewer_ids: Collection[int]) -> bool:
         return self._replace(map(keys.version, viewer_ids))

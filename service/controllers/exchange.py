@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from litestar import Request
 
@@ -84,6 +84,16 @@ def exchange_in(scope: Any) -> Exchange:
     return exchange
 
 
+def begun(scope: Scope, trace_ratio: float) -> Exchange:
+    """The exchange of a request, which begins now if it has not."""
+    exchange: Exchange | None = scope.get(_KEY)
+    if exchange is None:
+        headers = dict(scope["headers"])
+        recording = telemetry.recording_of(headers.get(b"traceparent"), trace_ratio)
+        exchange = scope[_KEY] = Exchange(_request_id(headers.get(b"x-request-id")), scope["method"], recording)
+    return exchange
+
+
 class Observed:
     """The outermost ASGI callable."""
 
@@ -95,15 +105,12 @@ class Observed:
         if scope["type"] != "http":
             await self.inner(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        method: str = scope["method"]
-        recording = telemetry.begin_request(headers.get(b"traceparent"), self._trace_ratio)
-        exchange = Exchange(_request_id(headers.get(b"x-request-id")), method, recording)
-        logs.begin_request(exchange.request_id, recording)
+        exchange = begun(scope, self._trace_ratio)
+        telemetry.record_in(exchange.recording)
+        logs.begin_request(exchange.request_id, exchange.recording)
         # A copy: the server reads the method in its own scope, and holds a GET without its body for a defect.
         if exchange.bodiless:
             scope = {**scope, "method": "GET"}
-        scope[_KEY] = exchange
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -116,7 +123,7 @@ class Observed:
             await self.inner(scope, receive, send_with_headers)
         finally:
             exchange.route = scope.get("path_template") or "unmatched"
-            _finish(exchange)
+            finish(exchange)
 
 
 def _with_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -135,7 +142,7 @@ def _request_id(given: bytes | None) -> str:
     return uuid7_text()
 
 
-def _finish(exchange: Exchange) -> None:
+def finish(exchange: Exchange) -> None:
     """One sample, one log line and, where it is wanted, a trace. The route is its template and the method one of seven, so that
     labels stay bounded."""
     ended_s, recording = time.perf_counter(), exchange.recording
@@ -156,7 +163,8 @@ def _finish(exchange: Exchange) -> None:
         **exchange.fields,
     }
     # Probes and scrapes come every few seconds for ever and say nothing new, so they are logged at debug.
-    logs.answered("debug" if exchange.route.startswith(_PROBES) else "info", exchange.event, fields)
+    level: Literal["debug", "info"] = "debug" if exchange.route.startswith(_PROBES) else "info"
+    logs.answered(level, exchange.event, fields, (exchange.request_id, recording))
 
 
 def _trace(exchange: Exchange, method: str, ended_s: float) -> telemetry.Trace:

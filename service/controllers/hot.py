@@ -5,7 +5,7 @@ It answers exactly as the controller would, or not at all: whatever it is not su
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -16,8 +16,10 @@ from service.controllers.queries import decode_query
 from service.controllers.shapes import RecommendationQuery
 from service.domain import RecommendationRequest
 from service.errors import AmityError
+from service.recommend.held import Promise
 from service.recommend.ready import Ready
 from service.recommend.stages import unexpected
+from service.telemetry import Stage
 
 ROUTE = "/api/v1/recommendations/users/{user_id}/recommendations"
 
@@ -36,6 +38,10 @@ class Answering(Protocol):
 
     async def ready(self, request: RecommendationRequest, /) -> Ready | None: ...
 
+    def promise(self, request: RecommendationRequest, /) -> Promise | None: ...
+
+    def redeem(self, promise: Promise, look: Stage, stages_ms: Mapping[str, float], /) -> Ready | None: ...
+
 
 class HotPath:
     """ASGI between what observes every request and the application. `find` gives who answers, once there is one."""
@@ -43,17 +49,17 @@ class HotPath:
     def __init__(self, inner: ASGIApp, keyring: Keyring, find: Callable[[], Answering | None]) -> None:
         self.inner = inner
         self._keyring = keyring
-        self._find = find
+        self.find = find
         self._questions: dict[bytes, RecommendationRequest | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        viewer_id = _viewer_id(scope)
+        viewer_id = viewer_of(scope)
         if viewer_id is not None:
             exchange = exchange_in(scope)
             ready = await self._ready(scope, viewer_id, exchange)
             if ready is not None:
                 scope["path_template"] = ROUTE
-                _describe(exchange, viewer_id, ready)
+                describe(exchange, viewer_id, ready)
                 headers = [_JSON, (b"content-length", b"%d" % len(ready.body))]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 await send({"type": "http.response.body", "body": ready.body, "more_body": False})
@@ -61,17 +67,23 @@ class HotPath:
         await self.inner(scope, receive, send)
 
     async def _ready(self, scope: Scope, viewer_id: int, exchange: Exchange) -> Ready | None:
-        question = self._question(scope["query_string"])
-        answering = self._find()
-        if question is None or answering is None or exchange.bodiless or not self._admits(scope["headers"]):
+        answering, request = self.find(), self.asked(scope, viewer_id, exchange)
+        if answering is None or request is None:
             return None
         try:
-            return await answering.ready(replace(question, viewer_id=viewer_id, request_id=exchange.request_id))
+            return await answering.ready(request)
         except AmityError:
             return None  # the controller meets it too, and knows how to say it
         except Exception as exc:  # noqa: BLE001 - the door of a request: the long way may still answer it
             unexpected("request", exc)
             return None
+
+    def asked(self, scope: Scope, viewer_id: int, exchange: Exchange) -> RecommendationRequest | None:
+        """What is asked, by somebody who may ask; None where that is for the controller to say."""
+        question = self._question(scope["query_string"])
+        if question is None or exchange.bodiless or not self._admits(scope["headers"]):
+            return None
+        return replace(question, viewer_id=viewer_id, request_id=exchange.request_id)
 
     def _question(self, query: bytes) -> RecommendationRequest | None:
         """The question of a query string, of no viewer in particular; None for one that is wrong, too rare to be held, or such
@@ -109,7 +121,7 @@ class HotPath:
         return True
 
 
-def _viewer_id(scope: Scope) -> int | None:
+def viewer_of(scope: Scope) -> int | None:
     """Of a GET of exactly this route; None for anything else."""
     found = _PATH.fullmatch(scope.get("path", ""))
     if found is None or scope["method"] != "GET" or scope.get("root_path"):
@@ -125,7 +137,7 @@ def _decoded(query: bytes) -> RecommendationRequest | None:
     return None if question.explain else question
 
 
-def _describe(exchange: Exchange, viewer_id: int, ready: Ready) -> None:
+def describe(exchange: Exchange, viewer_id: int, ready: Ready) -> None:
     """For the log line, what the controller says of an answer."""
     exchange.event, exchange.slate = "recommendations generated", ready
     exchange.fields = {

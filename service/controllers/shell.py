@@ -8,6 +8,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 
+from service.controllers.early import EarlyAnswers
 from service.controllers.exchange import Observed
 from service.controllers.failures import EXCEPTION_HANDLERS
 from service.controllers.hot import HotPath
@@ -33,6 +34,7 @@ def shell(settings: Settings, handlers: Sequence[Any], provided: Sequence[str] =
     )
     hot = HotPath(cast(Any, app.asgi_handler), keyring, lambda: app.state.get("orchestrator"))
     app.asgi_handler = cast(Any, Observed(hot, settings.trace_ratio))
+    app.state.early = EarlyAnswers(hot, settings.trace_ratio)
     return app
 
 

@@ -46,8 +46,10 @@ class Batches(Generic[Q, A]):
 
     async def answers(self, items: Sequence[Q], seconds: float) -> list[A] | None:
         """Those to these items; None when there are none, or `seconds` have passed."""
-        if seconds <= 0:
-            return None
+        return None if seconds <= 0 else await self.begin(items, seconds)
+
+    def begin(self, items: Sequence[Q], seconds: float) -> "asyncio.Future[list[A] | None]":
+        """The same for who has no coroutine to wait in."""
         loop = asyncio.get_running_loop()
         caller: _Caller[Q, A] = _Caller(items, loop.create_future(), loop.time() + seconds)
         self._waiting.append(caller)
@@ -56,7 +58,7 @@ class Batches(Generic[Q, A]):
             loop.call_soon(self._begin)
         if self._alarm is None or caller.ends_s < self._alarm_s:
             self._set_alarm(loop, caller.ends_s)
-        return await caller.answer
+        return caller.answer
 
     async def close(self) -> None:
         """Those who still wait are answered None."""

@@ -57,6 +57,10 @@ class Fleet:
             return None
         return await self._reads.answers(keys, min(self.timeout_s, deadline.remaining_s()))
 
+    def begin_get(self, keys: Sequence[str]) -> "asyncio.Future[list[bytes | None] | None] | None":
+        """The same for who has no coroutine to wait in; None at once while the breaker is open."""
+        return None if self._breaker.state == "open" else self._reads.begin(keys, self.timeout_s)
+
     async def run(self, what: str, commands: Sequence[Command], deadline: Deadline, insists: bool = False) -> list[Any] | None:
         """Their raw replies, in order but not alone: b"OK", None for nil, int, list; Refused where Redis refused.
 

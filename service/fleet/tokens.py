@@ -5,9 +5,11 @@ what it keeps. So what is kept under an unchanged token is what PostgreSQL says,
 counters: an expired counter would count itself back to a value that something forgotten still bears.
 """
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Self
 
 import msgspec
 
@@ -20,12 +22,21 @@ CHUNK = 500
 """Tokens written in one pipeline: about 4 ms, so that a batch of 2,000 people neither exceeds a timeout nor holds up others."""
 
 
+Asked = asyncio.Future[list[bytes | None] | None]
+"""The values of a viewer's tokens, in the order of `Tokens`; None while Redis is away."""
+
+
 class Tokens(msgspec.Struct, frozen=True):
     """Those of one viewer, 16 hexadecimal digits each. See `keys` for what replaces which."""
 
     version: str
     generation: str
     everyone: str
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None]) -> Self:
+        """As read. One that is not there is like none that was written."""
+        return cls(*["" if value is None else value.decode("ascii", "replace") for value in values])
 
 
 class ViewerTokens:
@@ -52,7 +63,11 @@ class ViewerTokens:
             if created is None:
                 return None
             found = [next(created) if value is None else value for value in found]
-        return Tokens(*[value.decode("ascii", "replace") for value in found if value is not None]), values[3:]
+        return Tokens.of(found), values[3:]
+
+    def begin_read(self, viewer_id: int) -> Asked | None:
+        """Ask for the viewer's tokens alone, and make none. None at once while Redis is known to be away."""
+        return self._fleet.begin_get([keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL])
 
     async def changed(self, viewer_ids: Collection[int]) -> bool:
         """New versions. False when Redis did not take all: the change feed then carries the news."""

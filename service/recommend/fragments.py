@@ -68,18 +68,13 @@ class SlateJson(msgspec.Struct, frozen=True, eq=False):
     head: bytes
     tail: bytes
 
-    def body(self, generation_time_ms: float, slate_id: UUID, request_id: str) -> bytes:
-        """The whole; `generation_time_ms` as it shall stand there, rounded."""
-        return b"".join(
-            (
-                self.head,
-                _encode(generation_time_ms),
-                self.tail,
-                _encode(slate_id),
-                b',"request_id":',
-                _encode(request_id),
-                b"}",
-            )
+    def end(self, generation_time_ms: float, slate_id: UUID, request_id: str) -> bytes:
+        """What follows `head`; `generation_time_ms` as it shall stand there, rounded."""
+        return b'%b%b%b,"request_id":%b}' % (
+            _encode(generation_time_ms),
+            self.tail,
+            _encode(slate_id),
+            _encode(request_id),
         )
 
 

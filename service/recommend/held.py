@@ -8,7 +8,8 @@ to be dropped, since each use looks at all four.
 from dataclasses import dataclass
 from weakref import ReferenceType, ref
 
-from service.fleet.tokens import Tokens
+from service.domain import RecommendationRequest
+from service.fleet.tokens import Asked, Tokens
 from service.metrics import POOL_LOOKUPS
 from service.recommend.answers import shown_people
 from service.recommend.bounded import Bounded
@@ -36,6 +37,17 @@ class HeldSlate:
     generations: tuple[str, str]
     fresh_until_s: float
     people_since: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Promise:
+    """An answer that is there, if the tokens that are `asked` for say that it still stands."""
+
+    request: RecommendationRequest
+    key: PoolKey
+    held: HeldSlate
+    asked: Asked
+    started_s: float
 
 
 class Slates:

@@ -1,7 +1,7 @@
 """The life of one request, from the question to the slate. It knows no HTTP, no Redis and no SQL."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,10 +9,11 @@ from uuid import UUID
 
 from service.domain import RecommendationRequest, SimilarPeople, Slate
 from service.errors import BadInput, NotFound, Overloaded, Unavailable
+from service.fleet.tokens import Tokens
 from service.metrics import IN_FLIGHT
 from service.recommend import answers
 from service.recommend.answers import Answer
-from service.recommend.held import Slates
+from service.recommend.held import Promise, Slates
 from service.recommend.identifiers import uuid7
 from service.recommend.interleave import Interleaving
 from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, explain
@@ -26,7 +27,7 @@ from service.recommend.similar import Similar
 from service.recommend.stages import unexpected
 from service.recommend.turns import Courses, Turn, check_place
 from service.resilience import Clock, Deadline, Limiter
-from service.telemetry import current_timings, stage
+from service.telemetry import Stage, current_timings, stage
 
 _held_digest = lru_cache(4096)(digest_of)
 """4 us once for each set of filters that is in use, .5 us each time after. For the short questions of `ready` alone: others may
@@ -81,6 +82,15 @@ class Orchestrator:
         Counted and remembered as any answer. No request stands in a queue for it: it costs less than its place there. Raises
         UnknownAlgorithm.
         """
+        promise = self.promise(request)
+        if promise is None:
+            return None
+        with stage("pool") as look:
+            await promise.asked
+        return self.redeem(promise, look, current_timings())
+
+    def promise(self, request: RecommendationRequest) -> Promise | None:
+        """The first half of `ready`, up to where it waits for `asked`."""
         parts, models = self._parts, self._parts.models.current
         if request.exclude_ids or request.explain or not request.use_cache or not request.recorded:
             return None
@@ -92,18 +102,21 @@ class Orchestrator:
         held = parts.slates.find(key, request.limit)
         if held is None or held.finished.experiment != routed.arm:
             return None
-        with stage("pool") as pool:
-            deadline = Deadline(self._policy.deadline_s, parts.monotonic)
-            tokens = await self._courses.pools.tokens(request.viewer_id, deadline)
+        asked = self._courses.pools.begin_tokens(request.viewer_id)
+        return None if asked is None else Promise(request, key, held, asked, started_s)
+
+    def redeem(self, promise: Promise, look: Stage, stages_ms: Mapping[str, float]) -> Ready | None:
+        """The second half, once the tokens have come: `look` is the stage in which they did, and `stages_ms` its time."""
+        parts, values, held = self._parts, promise.asked.result(), promise.held
         now = parts.now()
-        if tokens is None or not parts.slates.stands(held, key, tokens, now.timestamp()):
-            pool.attributes = HELD_NO_MORE
+        if values is None or not parts.slates.stands(held, promise.key, Tokens.of(values), now.timestamp()):
+            look.attributes = HELD_NO_MORE
             return None
-        pool.attributes = HELD_SLATE
-        slate_id, generation_ms = parts.new_id(), (parts.monotonic() - started_s) * 1000
-        ready = held.finished.answer(request, generation_ms, slate_id)
-        parts.performance.observe(answers.observation_of_ready(held.finished, ready, current_timings()))
-        parts.impressions.offer(held.finished.impression(request, slate_id, now, ready.generation_time_ms), None)
+        look.attributes = HELD_SLATE
+        slate_id, generation_ms = parts.new_id(), (parts.monotonic() - promise.started_s) * 1000
+        ready = held.finished.answer(promise.request, generation_ms, slate_id)
+        parts.performance.observe(answers.observation_of_ready(held.finished, ready, stages_ms))
+        parts.impressions.offer(held.finished.impression(promise.request, slate_id, now, ready.generation_time_ms), None)
         answers.count_ready(ready)
         return ready
 

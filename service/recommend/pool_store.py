@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from service.fleet.tokens import Tokens
+from service.fleet.tokens import Asked, Tokens
 from service.fleet.wire import Command
 from service.metrics import POOL_LOOKUPS
 from service.recommend.bounded import Bounded
@@ -89,6 +89,10 @@ class Pools:
         """The viewer's tokens now; None while Redis is away."""
         read = await self._tokens.read(viewer_id, (), deadline)
         return None if read is None else read[0]
+
+    def begin_tokens(self, viewer_id: int) -> Asked | None:
+        """The same for who has no coroutine to wait in: raw, and none are made. None at once while Redis is known to be away."""
+        return self._tokens.begin_read(viewer_id)
 
     async def stored(self, key: PoolKey, deadline: Deadline) -> tuple[Pool | None, bool]:
         """What Redis has now, whatever it is good for, and whether somebody has the lease of it."""

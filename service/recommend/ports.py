@@ -18,7 +18,7 @@ from service.domain import (
     ServedFeatures,
 )
 from service.experiments.routing import Router
-from service.fleet.tokens import Tokens
+from service.fleet.tokens import Asked, Tokens
 from service.fleet.wire import Command
 from service.plugins import LoadedRanker
 from service.resilience import Deadline
@@ -44,6 +44,10 @@ class TokenSource(Protocol):
     async def read(
         self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
     ) -> tuple[Tokens, list[bytes | None]] | None: ...
+
+    def begin_read(self, viewer_id: int) -> Asked | None:
+        """Ask for the tokens alone, and make none; None at once while Redis is known to be away."""
+        ...
 
     async def changed(self, viewer_ids: Collection[int]) -> bool: ...
 

@@ -37,8 +37,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def answer(self, request: RecommendationRequest, generation_ms: float, slate_id: UUID) -> "Ready":
         """The reply to one request."""
         rounded = round(generation_ms, 3)
-        body = self.json.body(rounded, slate_id, request.request_id)
-        return Ready(body, self, rounded)
+        parts = (self.json.head, self.json.end(rounded, slate_id, request.request_id))
+        return Ready(parts, self, rounded)
 
     def impression(self, request: RecommendationRequest, slate_id: UUID, served_at: datetime, generation_ms: float) -> Impression:
         """The row that remembers one reply."""
@@ -59,11 +59,16 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Ready(msgspec.Struct, frozen=True, eq=False):
-    """An answer from the cache, not degraded: its body, and what the log line says of it."""
+    """An answer from the cache, not degraded: its body in two parts, of which the first, some kB, is the held one and not
+    copied; and what the log line says of it."""
 
-    body: bytes
+    parts: tuple[bytes, bytes]
     finished: Finished
     generation_time_ms: float
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
 
     @property
     def n_shown(self) -> int:

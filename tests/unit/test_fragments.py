@@ -67,7 +67,7 @@ def test_joined_fragments_are_the_bytes_of_the_encoded_slate(people, versions, c
     )
     entries = [Entry(fragment_of(profile), score, slot, sources) for profile, score, slot, sources in people]
     joined = SlateJson(slate_head(entries, *versions), slate_tail(cached, degraded, message))
-    assert joined.body(generation_ms, slate_id, request_id) == msgspec.json.encode(slate)
+    assert joined.head + joined.end(generation_ms, slate_id, request_id) == msgspec.json.encode(slate)
 
 
 class Database:
