@@ -1,7 +1,6 @@
 """Experiments: which there are, what they have shown so far, and what may be done with them."""
 
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
@@ -116,7 +115,7 @@ def _asked(
         "percent": f"{100 * experiment.traffic:g}" if percent is None else percent,
         "refused": None if refused is None else " ".join(problems) or refused.message,
     }
-    return page(request, "experiment_action.html", HTTPStatus.OK if refused is None else refused.status, **values)
+    return page(request, "experiment_action.html", 200 if refused is None else refused.status, **values)
 
 
 def _changes(action: Action, form: ActionForm) -> Changes:
