@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,9 +14,12 @@ import msgspec
 import pytest
 import yaml
 
+from service.controllers.keys import parse_keys
 from service.settings import Settings, load, variable
 from tests.embedded import ROOT
 from tests.image import instructions, settings_of_image
+from tests.pages import Shell, blocks
+from tests.reader import reader_settings
 
 DEPLOY = ROOT / "deploy"
 FIGURES = {"POSTGRES_PASSWORD": "p", "AMITY_API_KEYS": f"ops:admin:{'0' * 64}", "GRAFANA_PASSWORD": "g"}
@@ -72,6 +76,22 @@ def test_every_secret_comes_from_outside_or_is_asked_for() -> None:
     assert set(asked) == set(FIGURES)
     page = (ROOT / "docs" / "deploying.md").read_text()
     assert [name for name in FIGURES if name not in page] == []
+
+
+def test_the_page_makes_secrets_that_open_what_they_should(tmp_path: Path) -> None:
+    with Shell(tmp_path, reader_settings(tmp_path), start=tmp_path) as shell:
+        secrets = next(block for block in blocks(ROOT / "docs" / "deploying.md") if "> .env" in block.text)
+        shown = dict(line.split(" ") for line in shell.types(secrets).splitlines())
+    made = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    assert made.keys() == FIGURES.keys()
+    keys = parse_keys(made["AMITY_API_KEYS"])
+    assert keys.require(f"Bearer {shown['operator']}", "admin") == "operator"
+    assert keys.require(f"Bearer {shown['backend']}", "write") == "backend"
+    assert is_ignored(".env")
+
+
+def is_ignored(path: str) -> bool:
+    return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
 
 
 def test_replicas_have_settings_that_there_are_and_can_be_reached(services: dict[str, dict[str, Any]]) -> None:
