@@ -159,6 +159,7 @@ def greeting(url: str) -> list[str]:
     return [
         f"Amity serves on {url}",
         f"  try      curl -s '{url}{path}'",
+        f"  console  {url}/console",
         f"  schema   {url}/schema",
         "  stop     Ctrl-C",
     ]
