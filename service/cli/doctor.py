@@ -103,7 +103,9 @@ async def _redis(settings: Settings) -> str:
 
 async def _schema(settings: Settings) -> str:
     await migrate.require_current(settings.database_url)
-    return f"revision {await migrate.current(settings.database_url)}"
+    waiting = await migrate.waiting(settings.database_url)
+    contracts = f"; {', '.join(waiting)} wait for `amity migrate --contract`" if waiting else ""
+    return f"revision {await migrate.current(settings.database_url)}{contracts}"
 
 
 async def _people(database: Database) -> str:

@@ -1,4 +1,4 @@
-"""Advisory locks of the database: who waits for whom. All last until the transaction ends.
+"""Advisory locks of the database: who waits for whom. All last until the transaction ends, but MIGRATIONS until the session does.
 
 A writer of interactions takes WRITERS shared, then the buckets of its pairs in ascending order, and only then reads what
 stands: under READ COMMITTED each statement sees what was committed before it began, so that of two mutual likes at once the

@@ -36,7 +36,7 @@ _OLDEST = text("select value ->> 'oldest' from facts where name = :name")
 _HAS_FACTS = text("select to_regclass('facts') is not null")
 _OTHERS = text(
     "select application_name, count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
-    "and application_name like 'amity%' group by 1 order by 1"
+    "and (application_name = 'amity' or application_name like 'amity %..%') group by 1 order by 1"
 )
 _LONGEST = text(
     "select pid, application_name, extract(epoch from clock_timestamp() - xact_start)::int from pg_stat_activity "
@@ -104,9 +104,10 @@ def head() -> str:
 
 
 async def waiting(url: str) -> list[str]:
-    """Revisions that this version knows and can do without for now: they take away what the version before uses."""
+    """Revisions that contract and were not applied yet: they take away what the version before uses, and nobody needs them."""
     found, known = await current(url), history()
-    return [] if found is not None and found not in known else [each.name for each in known.after(found)]
+    pending = known.after(found) if found in known else []
+    return [revision.name for revision in pending if revision.contracts]
 
 
 async def require_current(url: str) -> None:
@@ -203,6 +204,7 @@ async def _alone(url: str, wait_s: float) -> AsyncIterator[AsyncConnection]:
                 raise MigrationBlocked(f"another process has been migrating this database for {wait_s:.0f} s")
             await asyncio.sleep(_PAUSE_S)
         await connection.execute(text(f"set lock_timeout = '{LOCK_TIMEOUT_MS}ms'"))
+        await connection.execute(text("set statement_timeout = 0"))  # the role may have one, which is meant for requests
         await connection.commit()
         yield connection
 
