@@ -69,6 +69,11 @@ INJECTED = (
 )
 
 
+KEEP_ALIVE_S = 75
+"""Longer than balancers keep a connection that is idle, 60 s as a rule: whoever closes it first must be the one who asks. With
+uvicorn's 5 s a request now and then met a connection that was just being closed, and became somebody's 502."""
+
+
 def create_app(settings: Settings) -> Litestar:
     """The application; its parts live from the lifespan's start to its end. Raises BadSetting for keys that cannot be read."""
 
@@ -119,5 +124,6 @@ def build_server(settings: Settings) -> uvicorn.Server:
         proxy_headers=False,
         log_config=None,
         timeout_graceful_shutdown=settings.drain_s,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     return uvicorn.Server(config)

@@ -21,6 +21,8 @@ def series() -> dict[str, set[str]]:
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             for suffix in _SUFFIXES[str(metric._type)]:
+                if suffix == "_sum" and metric._kwargs["buckets"][0] < 0:
+                    continue  # a sum that may fall is not exposed
                 found[metric._name + suffix] = set(metric._labelnames) | ({"le"} if suffix == "_bucket" else set())
     return found
 

@@ -66,6 +66,14 @@ async def test_a_recommendation_goes_over_the_wire(served: Served) -> None:
         assert (await client.get("/health/live")).status_code == 200  # the connection is still in order
 
 
+BALANCERS_KEEP_S = 60
+"""nginx, haproxy as we set it up, and the balancers of clouds."""
+
+
+async def test_an_idle_connection_is_for_the_balancer_to_close(served: Served) -> None:
+    assert served.server.config.timeout_keep_alive > BALANCERS_KEEP_S
+
+
 async def test_head_keeps_the_connection_in_order_and_leaves_no_impression(served: Served) -> None:
     def written() -> float:
         return metrics.REGISTRY.get_sample_value("amity_impressions_written_total") or 0
