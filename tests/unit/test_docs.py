@@ -1,4 +1,5 @@
-"""Every `amity` command that the pages tell is one, with those arguments and options. Nothing is run."""
+"""Every page that has something to type is typed by a test. Every `amity` command that pages tell is one, with those arguments and
+options; nothing is run here."""
 
 import re
 import shlex
@@ -11,9 +12,29 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from service.cli.commands import app
+from service.features.definitions import FEATURES
+from tests.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "CHANGELOG.md", "rankers/README.md", "service/experiments/README.md", "benchmarks/README.md")
+BY_TERMINAL = "tests/faults/test_docs_commands.py"
+TYPED_BY = {
+    "README.md": BY_TERMINAL,
+    "docs/api.md": BY_TERMINAL,
+    "docs/concepts.md": BY_TERMINAL,
+    "docs/deploying.md": "tests/faults/test_deploy_processes.py",
+    "docs/experiments.md": BY_TERMINAL,
+    "docs/getting-started.md": BY_TERMINAL,
+    "docs/importing.md": BY_TERMINAL,
+    "docs/observing.md": BY_TERMINAL,
+    "docs/ranker-walk.md": "tests/faults/test_ranker_walk.py",
+    "docs/reliability.md": BY_TERMINAL,
+    "docs/security.md": BY_TERMINAL,
+    "docs/sizing.md": BY_TERMINAL,
+    "docs/upgrading.md": "tests/faults/test_upgrade_rehearsal.py",
+    "docs/writing-a-ranker.md": BY_TERMINAL,
+}
+"""Each page that has commands to type, and the test that types them."""
 COMMAND = re.compile(r"^(?:\S*/)?amity\s")
 FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.M | re.S)
 QUOTED = re.compile(r"`([^`]+)`")
@@ -84,3 +105,30 @@ def test_pages_tell_commands_at_all() -> None:
 def test_a_page_links_to_files_that_there_are(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", FENCED.sub("", page.read_text()))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def typed(page: Path) -> bool:
+    return any(block.language == "sh" and not block.not_run for block in blocks(page))
+
+
+def test_every_page_that_has_something_to_type_is_typed_by_a_test() -> None:
+    pages_with_commands = {
+        str(page.relative_to(ROOT)) for page in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md") if typed(page)
+    }
+    assert pages_with_commands == set(TYPED_BY)
+
+
+@pytest.mark.parametrize(("page", "test"), TYPED_BY.items())
+def test_the_test_of_a_page_names_it(page: str, test: str) -> None:
+    assert Path(page).name in (ROOT / test).read_text()
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [page.name for page in pages() if page.parent.name == "docs" and f"]({page.name})" not in index] == ["README.md"]
+
+
+def test_the_features_of_the_page_are_those_there_are() -> None:
+    page = (ROOT / "docs" / "writing-a-ranker.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| (.*?) \| .*? \| (.*) \|$", page, re.M)
+    assert [row for row in told if row[0] in FEATURES] == [(one.name, one.unit, one.help) for one in FEATURES.values()]
