@@ -1,7 +1,9 @@
 """Traces of the whole application as a collector gets them over a socket."""
 
+import asyncio
 import io
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,11 +21,15 @@ from service.settings import Settings
 from tests.http.conftest import serving
 from tests.integration.population_world import World, soon
 from tests.integration.repo_builders import person
+from tests.observing import quoted, table
 from tests.otlp import Collector, Manner, Seen, collector
 
 ROUTE = "/api/v1/recommendations/users/{user_id}/recommendations"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
+SERVER = 2
+OF_ANY = {"amity.reason", "amity.unfinished"}
+"""Attributes of any stage that fails or hangs."""
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 
 
@@ -225,3 +231,50 @@ async def test_a_collector_in_trouble_costs_no_answer_and_little_at_the_end(sett
             begun_s = time.monotonic()
         # Of the whole end, traces may take EXPORT_TIMEOUT_S; the SDK's own processor would wait for 30 s.
         assert time.monotonic() - begun_s < tracing.EXPORT_TIMEOUT_S + 3
+
+
+async def test_spans_and_their_attributes_are_those_of_the_page(client: httpx.AsyncClient, receiver: Collector) -> None:
+    await _everything(client)
+
+    async def came() -> bool:
+        return bool(receiver.trace("f" * 32))
+
+    await soon(came)
+    page = {quoted(name)[0]: set(quoted(told)) | set(quoted(what)) for name, what, told in table("Spans", "span")}
+    of_request = page["METHOD ROUTE"]
+    of_request -= {"degraded", "amity.FIELD"}
+    of_line = {f"amity.{name}" for cell, *_ in table("Logs", "field") for name in quoted(cell)} - of_request
+    seen: dict[str, set[str]] = {}
+    for span in receiver.spans:
+        name = "METHOD ROUTE" if span.kind == SERVER else re.sub(r":.*", ":NAME", span.name)
+        told = {re.sub(r"(search)\..*", r"\1.SPACE.PLAN", each) for each in span.attributes}
+        told |= {each for _, event in span.events for each in event}
+        seen.setdefault(name, set()).update(told - (of_line if span.kind == SERVER else OF_ANY))
+    assert seen == page
+    told = {each for cell, *_ in table("Spans", "attribute") for each in quoted(cell)}
+    assert told == {each for names in page.values() for each in names if each.startswith("amity.")} | OF_ANY
+
+
+async def _everything(client: httpx.AsyncClient) -> None:
+    """Each stage at least once; the last trace is the one of fs."""
+    arms = [{"name": name, "algorithm_version": ranker} for name, ranker in (("a", "heuristic"), ("b", "popular"))]
+    new = {"name": "tea", "arms": arms, "traffic": 1.0}
+    answer = await client.post("/api/v1/experiments", json=new)
+    assert answer.status_code == 201, answer.text
+    assert (await client.patch("/api/v1/experiments/tea", json={"status": "running"})).status_code == 200
+
+    async def runs() -> bool:
+        return (await client.get(url(1).replace("?algorithm_version=heuristic", ""))).json()["experiment"] is not None
+
+    await soon(runs)
+    sampled = asked(TRACE)
+    await asyncio.gather(*(client.get(url(3, "&min_age=20"), headers=sampled) for _ in range(4)))
+    for asked_for in (
+        url(1).replace("?algorithm_version=heuristic", ""),
+        url(1).replace("heuristic", "v1"),
+        url(1, "&explain=true"),
+        "/api/v1/recommendations/users/1/similar",
+    ):
+        assert (await client.get(asked_for, headers=sampled)).status_code == 200
+    rank = "/api/v1/recommendations/users/1/rank"
+    assert (await client.post(rank, json={"candidate_ids": [2, 4]}, headers=asked("f" * 32))).status_code == 200
