@@ -1,5 +1,5 @@
-"""Every page that has something to type is typed by a test. Every `amity` command that pages tell is one, with those arguments and
-options; nothing is run here."""
+"""Every page that has something to type is typed by a test, and every `amity` command that pages tell is one, with those
+arguments and options. Nothing is run here."""
 
 import re
 import shlex
