@@ -71,6 +71,23 @@ async def test_writers_go_on_while_an_index_waits_for_a_long_transaction(
     await long.close()
 
 
+async def test_slates_are_written_while_an_index_of_partitions_waits_for_its_turn(
+    database_url: str, indexed: str, writer: asyncpg.Connection
+) -> None:
+    long = await asyncpg.connect(database_url)
+    transaction = long.transaction()
+    await transaction.start()
+    await long.execute(SLATE)
+    migrating = asyncio.create_task(migrate.upgrade(database_url))
+    await until(writer, "select count(*) from pg_locks where relation = 'impressions'::regclass and not granted")
+    await writer.execute(SLATE)
+    assert not migrating.done()
+    await transaction.commit()
+    assert await migrating == [indexed]
+    assert set((await states(database_url)).values()) == {True}
+    await long.close()
+
+
 async def test_an_index_that_was_half_built_is_built_anew(database_url: str, indexed: str) -> None:
     await execute(
         database_url,
