@@ -6,11 +6,13 @@ grows, and a pool that is made for a look is not kept for the viewer.
 
 import asyncio
 from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
+from msgspec import Meta
 
 from service.console.admission import form_of
 from service.console.comparing import Column, overlap, places
@@ -18,7 +20,7 @@ from service.console.frame import go, page
 from service.console.words import plural
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest, person_id, query_of
-from service.controllers.shapes import AlgorithmVersion, Limit
+from service.controllers.shapes import Limit
 from service.domain import Profile, RecommendationRequest, Relations
 from service.errors import AmityError, BadInput, DatabaseUnavailable, UnknownUser
 from service.recommend.orchestrator import Orchestrator
@@ -31,6 +33,9 @@ _FOUND = 24
 """People in a list at most."""
 
 
+RankerName = Annotated[str, Meta(max_length=100)]
+
+
 class FindQuery(msgspec.Struct, frozen=True, kw_only=True):
     q: str = ""
 
@@ -38,8 +43,8 @@ class FindQuery(msgspec.Struct, frozen=True, kw_only=True):
 class SlatesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """`a` and `b` name rankers. `a` empty: whoever ranks for this viewer, experiments included; `b` empty: nobody beside it."""
 
-    a: AlgorithmVersion | str = ""
-    b: AlgorithmVersion | str = ""
+    a: RankerName = ""
+    b: RankerName = ""
     limit: Limit = 12
     with_seen: bool = False
     afresh: bool = False
