@@ -109,7 +109,7 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
             | {
                 "fleet_performance": figures,
                 "stock": stock,
-                "promoting": Promoting(origin),
+                "promoting": Promoting(origin.store, origin.bundles, door),
                 "market": market,
                 "console_held": held,
                 "matches": Matches(database.sessions),

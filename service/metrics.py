@@ -7,7 +7,7 @@ from service.samples import GatheredHistogram, LoopCounter
 REGISTRY = CollectorRegistry(auto_describe=True)
 
 ProcessCollector(registry=REGISTRY)
-"""`process_cpu_seconds_total`, `process_resident_memory_bytes` and their like, under the names that dashboards everywhere know."""
+"""`process_cpu_seconds_total`, `process_resident_memory_bytes` and the like, by the names that dashboards everywhere know."""
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.006, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 

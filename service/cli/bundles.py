@@ -1,13 +1,17 @@
 """`amity train` and `amity bundles`."""
 
+from collections.abc import Awaitable, Callable
+
 from service.artifacts.store import Store
 from service.cli.database import in_database
 from service.cli.output import answer
 from service.domain import BundleRecord
+from service.population.promoting import Promoting
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.settings import Settings
 from service.telemetry import Progress
+from service.threads import ThreadDoor
 
 
 def train(settings: Settings, force: bool, seed: int, as_json: bool) -> None:
@@ -31,23 +35,21 @@ def show(settings: Settings, as_json: bool) -> None:
 
 def promote(settings: Settings, version: str, as_json: bool) -> None:
     """Open the bundle, check it, and point at it."""
-
-    from service.training import publish
-
-    async def work(database: Database, report: Progress) -> BundleRecord:
-        return await publish.promote(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions), version)
-
-    record = in_database(settings, work)
-    answer(record, as_json, [f"live: {record.version}"])
+    _move(settings, lambda promoting: promoting.promote(version), as_json)
 
 
 def rollback(settings: Settings, as_json: bool) -> None:
     """Point at the bundle published before the live one."""
+    _move(settings, lambda promoting: promoting.rollback(), as_json)
 
-    from service.training import publish
 
+def _move(settings: Settings, move: Callable[[Promoting], Awaitable[BundleRecord]], as_json: bool) -> None:
     async def work(database: Database, report: Progress) -> BundleRecord:
-        return await publish.rollback(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions))
+        door = ThreadDoor(1)
+        try:
+            return await move(Promoting(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions), door))
+        finally:
+            door.close()
 
     record = in_database(settings, work)
     answer(record, as_json, [f"live: {record.version}"])

@@ -9,13 +9,12 @@ import structlog
 
 from service.artifacts.bundle import Bundle, Manifest
 from service.artifacts.store import BundleWriter, Store, new_version
-from service.domain import BundleRecord, FeedPosition, Profile
+from service.domain import FeedPosition, Profile
 from service.errors import BundleInvalid
 from service.plugins import instantiate
 from service.population import snapshot
 from service.population.build import StandingPairs, build
 from service.population.population import Population
-from service.population.promoting import live_before
 from service.population.spaces import Writing
 from service.population.tastes import Tastes
 from service.repositories.bundles import Bundles
@@ -148,26 +147,6 @@ async def live_bundle(store: Store, bundles: Bundles) -> Live | None:
     except BundleInvalid as exc:
         _LOG.warning("live bundle cannot be compared with", bundle_version=record.version, reason=exc.message)
         return None
-
-
-async def promote(store: Store, bundles: Bundles, version: str) -> BundleRecord:
-    """Make a bundle the live one, after every file of it was verified and everyone in it read.
-
-    Raises BundleInvalid when it cannot be served, and OperatorError when it is not registered.
-    """
-    snapshot.load(store.open(version))
-    return await bundles.publish(version)
-
-
-async def rollback(store: Store, bundles: Bundles) -> BundleRecord:
-    """Make the bundle live that was live before, after it was verified like a promoted one.
-
-    Raises BundleInvalid when it cannot be served, and OperatorError when there is none.
-    """
-    version = live_before(await bundles.list())
-    if version is not None:
-        snapshot.load(store.open(version))
-    return await bundles.rollback()
 
 
 async def retire(store: Store, bundles: Bundles, n_kept: int) -> Sequence[str]:

@@ -15,6 +15,7 @@ from service.errors import BundleInvalid, OperatorError, PublishRefused
 from service.features.definitions import FEATURES
 from service.plugins import instantiate, load_rankers
 from service.population import snapshot
+from service.population.promoting import Promoting
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.connections import connect
@@ -23,9 +24,9 @@ from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 from service.settings import Settings
 from service.telemetry import silent
+from service.threads import ThreadDoor
 from service.training.examples import pairs_of
 from service.training.pipeline import TrainReport, train
-from service.training.publish import promote
 from service.training.split import gate_mask
 from service.transfer.demo import DemoRequest, fill
 
@@ -47,6 +48,10 @@ def store(settings: Settings) -> Store:
 async def demo(database: Database) -> Database:
     await fill(database, DemoRequest(n_people=300, seed=11, reference=REFERENCE), silent)
     return database
+
+
+def promoting(store: Store, database: Database) -> Promoting:
+    return Promoting(store, Bundles(database.sessions), ThreadDoor(1))
 
 
 async def run(settings: Settings, database: Database, *, force: bool = False, seed: int = SEED) -> TrainReport:
@@ -165,7 +170,7 @@ async def test_damaged_bundle_is_not_promoted(settings: Settings, demo: Database
     first, second = await run(settings, demo), await run(settings, demo)
     (store.folder / first.version / "people.age.npy").write_bytes(b"damaged")
     with pytest.raises(BundleInvalid, match=r"people\.age\.npy"):
-        await promote(store, Bundles(demo.sessions), first.version)
+        await promoting(store, demo).promote(first.version)
     live = await Bundles(demo.sessions).live()
     assert live is not None
     assert live.version == second.version
@@ -173,7 +178,7 @@ async def test_damaged_bundle_is_not_promoted(settings: Settings, demo: Database
 
 async def test_earlier_bundle_can_be_promoted_again(settings: Settings, demo: Database, store: Store) -> None:
     first, _ = await run(settings, demo), await run(settings, demo)
-    record = await promote(store, Bundles(demo.sessions), first.version)
+    record = await promoting(store, demo).promote(first.version)
     assert (record.version, record.live) == (first.version, True)
 
 
@@ -183,7 +188,7 @@ async def test_bundles_before_those_kept_are_deleted_whole(settings: Settings, d
     assert store.versions() == [third.version, second.version]
     assert [record.version for record in await Bundles(demo.sessions).list()] == [third.version, second.version]
     with pytest.raises(BundleInvalid):
-        await promote(store, Bundles(demo.sessions), first.version)
+        await promoting(store, demo).promote(first.version)
 
 
 async def test_nobody_to_learn_about_is_one_clear_line(settings: Settings, database: Database) -> None:
