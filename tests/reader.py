@@ -23,7 +23,7 @@ from tests.embedded import ROOT
 from tests.pages import Block, Shell, blocks
 from tests.replicas import environment
 
-COMMAND_S, SERVES_S = 150.0, 60.0
+COMMAND_S, SERVES_S = 150.0, 180.0
 _SERVES = re.compile(r"^(?:\w+=\S+ )*(?:make run|\S*amity (?:up|serve)\b[^\n&|]*)\s*\Z", re.M)
 _PORT = re.compile(r"AMITY_PORT=(\d+)")
 
@@ -54,6 +54,7 @@ class Reader:
         self.port = port
         self.instead = dict(instead or {})
         self.unused = set(self.instead)
+        self.command_s = COMMAND_S
 
     def reads(self, page: str, *headings: str) -> None:
         """Types every block of a page that is to be typed, and compares what it shows. The page is named from the root of the
@@ -74,7 +75,7 @@ class Reader:
             return ""
         if shows_error:  # a curl that minds no status
             text = f'minded=$CURL_HOME; export CURL_HOME=/nowhere\n{text}\nexport CURL_HOME="$minded"\n'
-        return self.shell.types(replace(block, text=text), COMMAND_S)
+        return self.shell.types(replace(block, text=text), self.command_s)
 
     def _own(self, text: str) -> str:
         for told, typed in self.instead.items():
