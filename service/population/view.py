@@ -10,7 +10,7 @@ from amity_rankers.contract import Found
 from numpy.typing import NDArray
 
 from service.domain import Filters, Profile, Relations
-from service.features.assemble import Floats, ViewerView, assemble
+from service.features.assemble import CandidateColumns, Floats, ViewerView, assemble
 from service.features.geography import km_of_squared_chords, squared_chords
 from service.metrics import SEARCHES
 from service.population import bits
@@ -68,6 +68,7 @@ class PeopleView:
         self._lock = threading.Lock()
         self._found: Passing | None = None
         self._looked_up = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._gathered: tuple[Ids | None, CandidateColumns | None] = (None, None)
 
     @property
     def is_prepared(self) -> bool:
@@ -178,7 +179,10 @@ class PeopleView:
 
     def features(self, ids: Ids, names: tuple[str, ...]) -> Floats:
         """The features of people, float32 (len(ids), len(names)); raises ValueError for a name that is no feature."""
-        people = candidate_columns(self._population, ids, self._asking.relations.liked_by, self._rows(ids))
+        asked, people = self._gathered
+        if asked is not ids or people is None:  # two rankers of one slate ask for the same people
+            people = candidate_columns(self._population, ids, self._asking.relations.liked_by, self._rows(ids))
+            self._gathered = (ids, people)
         return assemble(self._viewer, people, names)
 
     @property

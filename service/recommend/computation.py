@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -10,18 +11,21 @@ from amity_rankers.contract import Ids
 from numpy.typing import NDArray
 
 from service.domain import Degradation, ServedFeatures
-from service.recommend.flights import SingleFlight
+from service.recommend.flights import Shared, SingleFlight
 from service.recommend.identifiers import uuid7
 from service.recommend.once import Lease, Once
 from service.recommend.pool_store import Pools
 from service.recommend.pools import Pool, PoolKey, ViewerMarks
-from service.recommend.ports import Asking, Models, Trail
+from service.recommend.ports import Asking, EligiblePeople, Models, Trail
 from service.recommend.ranking import Ranked, RankingTask, Ranks
 from service.recommend.retrieval import Candidates, Retrieval
 from service.recommend.selection import order
 from service.recommend.served import served
 from service.resilience import Deadline
 from service.telemetry import stage
+
+_OTHER_TWIN = 1 << 64
+"""The lowest bit of an id above those that seeds are taken from: of chance, in a UUID of version 7."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -37,6 +41,9 @@ class Job:
     generations: tuple[str, str] | None
     shared: bool
     instead_of: UUID | None = None
+    pool_id: UUID | None = None
+    """Of the pool, where it is known before: see `Computation.side_by_side`."""
+    retrieval: "Shared[Retrieved] | None" = None
 
     def suits(self, pool: Pool) -> bool:
         """Whether a pool found meanwhile is what was to be made."""
@@ -53,6 +60,16 @@ class Made:
     degraded: tuple[Degradation, ...] = ()
     features: ServedFeatures | None = None
     is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Retrieved:
+    """Whom the sources found for one asking, as memory stood then, and what was bent for it."""
+
+    people: EligiblePeople
+    found: Candidates
+    incarnations: NDArray[np.int32]
+    degraded: tuple[Degradation, ...]
 
 
 class Computation:
@@ -88,6 +105,14 @@ class Computation:
         trail.extend(made.degraded)
         return made.pool, made.features if leads else None
 
+    def side_by_side(self, first: Job, second: Job) -> tuple[Job, Job]:
+        """Two jobs of one asking that differ in their ranker: candidates are looked for once, for whichever is made first. Their
+        pools' ids differ in what no seed is taken from, so that each can be drawn again, and both explore alike."""
+        retrieval: Shared[Retrieved] = Shared()
+        pool_id = self._new_id()
+        twin = UUID(int=pool_id.int ^ _OTHER_TWIN)
+        return replace(first, pool_id=pool_id, retrieval=retrieval), replace(second, pool_id=twin, retrieval=retrieval)
+
     async def renew(self, job: Job, deadline: Deadline) -> Made | None:
         """The pool made in the place of a stale one; None when another replica is at it, or Redis is away."""
         async with self._once.lease(job.key) as lease:
@@ -109,27 +134,33 @@ class Computation:
             return Made(found, is_new=False) if found is not None else await self._make(job, deadline, lease)
 
     async def _make(self, job: Job, deadline: Deadline, lease: Lease | None = None) -> Made:
-        trail, pool_id, asking = Trail(), self._new_id(), job.asking
-        seed = seed_of(pool_id)
-        for_retrieval = deadline.part(self._share)
-        with stage("mask") as mask:
-            people = job.models.population.eligible(asking)
-            await self._retrieval.prepare(people, for_retrieval)
-            mask.tell({"amity.n_eligible": people.n_eligible})
-        with stage("retrieval") as retrieval:
-            found = await self._retrieval.find(people, asking.now_s, seed, for_retrieval, trail)
-            incarnations = people.incarnations(found.ids)
-            retrieval.tell(people.searches() | {"amity.n_candidates": len(found.ids)})
-        task = RankingTask(asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
+        trail, pool_id = Trail(), job.pool_id or self._new_id()
+        retrieving = partial(self._retrieve, job, seed_of(pool_id), deadline.part(self._share))
+        retrieved = await (retrieving() if job.retrieval is None else job.retrieval.get(retrieving))
+        trail.extend(retrieved.degraded)
+        people, found = retrieved.people, retrieved.found
+        task = RankingTask(job.asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
         ranked = await self._ranking.rank(task, deadline, trail)
         best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))
-        pool = _pool(pool_id, job, found, ranked, best_first, incarnations)
+        pool = _pool(pool_id, job, found, ranked, best_first, retrieved.incarnations)
         if job.generations is not None and not trail.degraded:
             with stage("store"):
                 is_over = await self._pools.write(job.key, pool, lease.giving_up if lease is not None else ())
             if lease is not None:
                 lease.is_over = is_over
         return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, people))
+
+    async def _retrieve(self, job: Job, seed: int, deadline: Deadline) -> Retrieved:
+        trail, asking = Trail(), job.asking
+        with stage("mask") as mask:
+            people = job.models.population.eligible(asking)
+            await self._retrieval.prepare(people, deadline)
+            mask.tell({"amity.n_eligible": people.n_eligible})
+        with stage("retrieval") as retrieval:
+            found = await self._retrieval.find(people, asking.now_s, seed, deadline, trail)
+            incarnations = people.incarnations(found.ids)
+            retrieval.tell(people.searches() | {"amity.n_candidates": len(found.ids)})
+        return Retrieved(people, found, incarnations, tuple(trail.degraded))
 
 
 def seed_of(pool_id: UUID) -> int:

@@ -1,8 +1,8 @@
-"""Concurrent misses of one key compute once."""
+"""Work that several want is done once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -34,6 +34,24 @@ class SingleFlight(Generic[T]):
         del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # marks it as seen, should all who waited have gone
+
+
+class Shared(Generic[T]):
+    """Work that is done once, for all who ask for it while it runs or later; as above, nobody who leaves takes it down."""
+
+    def __init__(self) -> None:
+        self._work: asyncio.Task[T] | None = None
+
+    async def get(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self._work is None:
+            self._work = asyncio.create_task(_awaited(work))
+            self._work.add_done_callback(_seen)
+        return await asyncio.shield(self._work)
+
+
+def _seen(done: asyncio.Task[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 async def _awaited(work: Callable[[], Awaitable[T]]) -> T:

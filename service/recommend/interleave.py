@@ -115,7 +115,9 @@ class Interleaving:
         Nobody beyond the first `limit` of each can be drafted, so each slate is filled as if it stood alone; one after the
         other, since the second finds most of its people read.
         """
-        turn = sides[0].turn
+        turn, (one, other) = sides[0].turn, supplies
+        if isinstance(one, Job) and isinstance(other, Job):
+            supplies = self._courses.computation.side_by_side(one, other)
         made = await asyncio.gather(*(self._pool(side, supply) for side, supply in zip(sides, supplies, strict=True)))
         if any(isinstance(supply, Job) for supply in supplies):
             viewer, tokens = await self._courses.newest(turn, viewer)
