@@ -36,6 +36,7 @@ UP_TO_DASHBOARDS = (
 ANOTHER_VERSION = "8. Another version, one replica at a time"
 TO_THE_END = ("9. For others to reach", "10. Stop")
 FOLDER = "amity-three"
+WAYS_TO_METRICS = ("/metrics", "/metrics/", "//metrics", "/%6Detrics")
 SCRAPED_S = 40.0
 """Prometheus asks every 15 s."""
 pytestmark = [
@@ -126,7 +127,7 @@ def test_a_reader_gets_from_a_checkout_to_three_replicas_with_dashboards_and_an_
         reader.reads(PAGE, *UP_TO_DASHBOARDS)
         reader.reads(PAGE, "On Kubernetes")
         reader.reads("docs/sizing.md")
-        assert httpx.get(f"{url}/metrics").status_code == 404
+        assert {httpx.get(f"{url}{path}").status_code for path in WAYS_TO_METRICS} == {404}
         with traffic(url) as asked:
             reader.reads(PAGE, ANOTHER_VERSION)
             assert asked.n_answers > 50
