@@ -124,15 +124,16 @@ def _json(said: str, block: Block) -> Any:
 def unlike(shown: Any, real: Any, where: str = "$") -> str:
     """The first place where a real answer has other keys, or values of another type, than a page shows; empty: nowhere.
 
-    Lists may show fewer than there are. null stands for any type: what is known of one person is not known of another.
+    Lists may show fewer than there are, but for empty ones, which say that there are none. null stands for any type: what is
+    known of one person is not known of another.
     """
     if isinstance(shown, dict) and isinstance(real, dict):
         if shown.keys() != real.keys():
             return f"{where} has {sorted(real.keys() - shown.keys())} more and lacks {sorted(shown.keys() - real.keys())}"
         return next(filter(None, (unlike(shown[key], real[key], f"{where}.{key}") for key in shown)), "")
     if isinstance(shown, list) and isinstance(real, list):
-        if shown and not real:
-            return f"{where} is empty"
+        if bool(shown) is not bool(real):
+            return f"{where} is {real!r}"
         pairs = ((one, real[min(index, len(real) - 1)]) for index, one in enumerate(shown))
         return next(filter(None, (unlike(one, other, f"{where}[]") for one, other in pairs)), "")
     return "" if shown is None or real is None or _kind(shown) is _kind(real) else f"{where} is {real!r}"
