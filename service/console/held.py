@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from service.recommend.performance import PerformanceReport
 from service.resilience import Clock
@@ -33,6 +33,7 @@ class Held(Generic[T]):
         found = self._makings.get(key)
         if found is None or (found.task.done() and not self._stands(found, for_s)):
             found = _Making(asyncio.ensure_future(_awaited(make)), self._clock())
+            found.task.add_done_callback(_heed)
             self._makings.pop(key, None)
             self._makings[key] = found
             self._make_room()
@@ -73,6 +74,12 @@ class ConsoleHeld:
         """Ends what is still being made."""
         await self.performance.close()
         await self.reports.close()
+
+
+def _heed(task: "asyncio.Task[Any]") -> None:
+    """Everybody who waited may have left by the time it fails: then asyncio would say that nobody heard of it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
