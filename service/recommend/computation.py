@@ -138,8 +138,8 @@ class Computation:
         retrieving = partial(self._retrieve, job, seed_of(pool_id), deadline.part(self._share))
         retrieved = await (retrieving() if job.retrieval is None else job.retrieval.get(retrieving))
         trail.extend(retrieved.degraded)
-        people, found = retrieved.people, retrieved.found
-        task = RankingTask(job.asking.viewer.id, found.ids, people, job.models.rankers, job.algorithm)
+        found = retrieved.found
+        task = RankingTask(job.asking.viewer.id, found.ids, retrieved.people, job.models.rankers, job.algorithm)
         ranked = await self._ranking.rank(task, deadline, trail)
         best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))
         pool = _pool(pool_id, job, found, ranked, best_first, retrieved.incarnations)
@@ -148,7 +148,7 @@ class Computation:
                 is_over = await self._pools.write(job.key, pool, lease.giving_up if lease is not None else ())
             if lease is not None:
                 lease.is_over = is_over
-        return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, people))
+        return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, task))
 
     async def _retrieve(self, job: Job, seed: int, deadline: Deadline) -> Retrieved:
         trail, asking = Trail(), job.asking
