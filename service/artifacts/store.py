@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -70,6 +71,20 @@ class Store:
         with suppress(BundleInvalid):  # absent from the cache or damaged there: the remote copy decides
             return open_folder(self.folder / version, version)
         return self._fetch(version)
+
+    def check(self, version: str) -> Manifest:
+        """The manifest of a bundle that is there. Where bundles are kept elsewhere nothing else is fetched: a look at all of them
+        would fill a replica's disk. Raises BundleInvalid."""
+        _check_version(version)
+        if self._remote is None:
+            return open_folder(self.folder / version, version).manifest
+        with TemporaryDirectory() as folder:
+            try:
+                with _reaching():
+                    self._remote.get_file(f"{self._root}/{version}/{MANIFEST}", f"{folder}/{MANIFEST}")
+            except OSError as exc:
+                raise BundleInvalid(f"bundle {version}: cannot be fetched from {self.location}: {exc}") from exc
+            return read_manifest(Path(folder), version)
 
     def versions(self) -> list[str]:
         """Versions of the complete bundles, newest first."""

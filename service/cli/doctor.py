@@ -141,7 +141,7 @@ def _live(settings: Settings, store: Store, version: str) -> Finding:
 
 def _spare(store: Store, version: str) -> Finding:
     try:
-        snapshot.load(store.open(version))
+        store.check(version)
     except AmityError as exc:
         return Finding("earlier bundle", None, f"cannot be rolled back to: {exc.message}")
     return Finding("earlier bundle", True, version)

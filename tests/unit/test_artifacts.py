@@ -386,6 +386,23 @@ def test_copies_of_other_bundles_are_dropped_and_the_store_keeps_them(tmp_path: 
     assert store.open(versions[0]).version == versions[0]
 
 
+def test_a_look_at_a_bundle_kept_elsewhere_leaves_no_copy_of_it(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}"
+    written = publish(Store(url, tmp_path / "writer"))
+    store = Store(url, tmp_path / "cache")
+    assert store.check(VERSION) == written
+    assert not store.folder.exists()
+    with pytest.raises(BundleInvalid, match=f"{VERSION[:-1]}0: cannot be fetched"):
+        store.check(VERSION[:-1] + "0")
+
+
+def test_a_look_at_a_bundle_in_a_folder_verifies_all_of_it(local: Store) -> None:
+    publish(local)
+    (local.folder / VERSION / "profiles.bin").write_bytes(b"??")
+    with pytest.raises(BundleInvalid, match=r"profiles\.bin"):
+        local.check(VERSION)
+
+
 def test_bundles_of_a_folder_are_no_copies(local: Store) -> None:
     publish(local)
     assert local.drop_copies(()) == []
