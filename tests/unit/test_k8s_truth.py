@@ -132,7 +132,7 @@ def test_what_runs_our_image_runs_a_command_of_ours(overlay: str) -> None:
 
 
 def test_training_takes_as_many_threads_as_cores_were_asked_for() -> None:
-    (trains,) = source("base/training.yaml")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    (trains,) = dict(ours("production"))["amity-train"]["containers"]
     assert trains["args"][0] in PARALLEL_COMMANDS
     assert {each["value"] for each in trains["env"]} == {trains["resources"]["requests"]["cpu"]}
 
@@ -143,6 +143,14 @@ def test_images_are_of_this_version(overlay: str) -> None:
     images = {each["image"] for _, spec in ours(overlay) for each in spec["containers"]}
     (image,) = images
     assert image.rpartition("/")[2] == f"amity:{version}"
+
+
+def test_pods_run_as_the_user_of_the_image_and_write_where_it_does() -> None:
+    image = (ROOT / "Dockerfile").read_text()
+    user = source("base/deployment.yaml")["spec"]["template"]["spec"]["securityContext"]
+    assert f"\nUSER {user['runAsUser']}:{user['runAsGroup']}\n" in image
+    assert f"AMITY_HOME={config('production')['AMITY_HOME']} " in image
+    assert "requirements-s3.lock" in image  # production keeps its bundles in S3
 
 
 def test_servers_of_staging_are_those_of_the_containers_recipe() -> None:
