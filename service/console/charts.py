@@ -5,7 +5,7 @@ Every chart comes with its rows as text: what cannot be seen can be read.
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 from typing import NamedTuple
 
@@ -103,7 +103,7 @@ def by_day(series: Sequence[Series], described: str) -> Markup:
     known = [point for one in series for point in one.points]
     first, last = min(x for x, _ in known), max(x for x, _ in known)
     scale = _Scale(first, last if last > first else first + 86_400, 0, 1)
-    marks = [(at, f"{datetime.fromtimestamp(at):%-d %b}") for at in _days(first, last)]
+    marks = [(at, f"{datetime.fromtimestamp(at, UTC):%-d %b}") for at in _days(first, last)]
     parts = _frame(scale, marks, [(each, f"{each:g}") for each in (0, 0.25, 0.5, 0.75, 1)])
     for one in series:
         if len(one.points) > 1:
