@@ -78,7 +78,7 @@ def concerns(
     found += [_open(f"The reasons of {one.name}", one.explain_breaker) for one in rankers if one.explain_breaker == "open"]
     found += [_open(f"The source {one.name}", one.breaker) for one in sources if one.breaker != "closed"]
     if ready.bundle_version is None:
-        message = "No bundle serves: people are ranked without having been learnt from. `amity train` makes one."
+        message = "No bundle serves: people are ranked without anything learnt. The command amity train makes one."
         return [*found, Concern("warn", message, "/console/bundles")]
     if live is not None and live.version != ready.bundle_version:
         found.append(

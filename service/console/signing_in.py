@@ -84,7 +84,7 @@ class SignIn(Controller):
         self._attempts.take()
         key = keyring.of_token(form.key.strip().encode())
         if key is None or "admin" not in key.scopes:
-            wrong = "No key of this service is spelt like that." if key is None else f"The key {key.name} lacks the scope admin."
+            wrong = "That is no key of this service." if key is None else f"The key {key.name} lacks the scope admin."
             return page(request, "sign_in.html", 403, where=where, wrong=wrong)
         response = go(request, f"{HOME}/signed-in?next={quote(where, safe='')}")
         keep(response, request, begin(key))

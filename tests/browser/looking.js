@@ -11,7 +11,7 @@
     || [...(element.labels || [])].some((label) => label.textContent.trim())
     || referred(element, "aria-labelledby").some((id) => document.getElementById(id)?.textContent.trim())
     || (/^(A|BUTTON|SUMMARY)$/.test(element.tagName) && element.textContent.trim());
-  for (const element of every("input:not([type=hidden]), select, textarea, button, a[href], summary")) {
+  for (const element of every("input:not([type=hidden], [hidden]), select, textarea, button, a[href], summary")) {
     if (!isNamed(element)) say("no name", element);
   }
   for (const element of every("svg:not([aria-hidden=true])")) {

@@ -110,7 +110,7 @@ def test_a_wrong_key_is_told_where_it_was_typed_and_signing_out_ends_it(watched:
     page.goto("/console/sign-in")
     page.get_by_label("API key").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_have_text("No key of this service is spelt like that.")
+    expect(page.get_by_role("alert")).to_have_text("That is no key of this service.")
     assert page.get_by_label("API key").get_attribute("aria-describedby") == "wrong"
     assert faults(page) == []
     sign_in(page)

@@ -80,7 +80,7 @@ async def test_off_loopback_the_cookie_is_for_https_alone_and_who_cannot_keep_it
 
 
 async def test_a_key_that_is_no_admins_does_not_sign_in(browser: httpx.AsyncClient) -> None:
-    for key, said in {"wrong": "No key of this service", "no admin": "app lacks the scope admin", "": "No key"}.items():
+    for key, said in {"wrong": "That is no key", "no admin": "app lacks the scope admin", "": "That is no key"}.items():
         page = await sign_in(browser, key)
         assert (page.status_code, "set-cookie" in page.headers) == (403, False)
         assert said in page.text
