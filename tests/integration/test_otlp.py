@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from service.logs import configure_logging, reset_logging
 from service.repositories.database import Database
 from service.settings import Settings
 from tests.http.conftest import serving
+from tests.http.test_real_server import Served
 from tests.integration.population_world import World, soon
 from tests.integration.repo_builders import person
 from tests.observing import quoted, table
@@ -39,6 +41,17 @@ def asked(trace_id: str, sampled: bool = True) -> dict[str, str]:
 
 def url(viewer_id: int, query: str = "") -> str:
     return f"{ROUTE}?algorithm_version=heuristic{query}".replace("{user_id}", str(viewer_id))
+
+
+@pytest.fixture(autouse=True)
+def logging_of_before() -> Iterator[None]:
+    """A server that a test starts sets up logging for the whole process."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    reset_logging()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
@@ -152,6 +165,23 @@ async def test_where_a_hit_came_from_is_told(client: httpx.AsyncClient, receiver
     assert set(outcomes[1:]) <= {("hit", "held"), ("hit", "slate")}
 
 
+async def test_a_hit_that_is_answered_past_the_application_is_traced_alike(settings: Settings, receiver: Collector) -> None:
+    served = Served(replace(settings, port=0, otlp_endpoint=receiver.endpoint))
+    await served.ready()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+            for number in range(1, 6):
+                await client.get(url(2, "&limit=3"), headers=asked(f"{number:032x}"))
+            spans = await trace(receiver, f"{5:032x}")
+    finally:
+        await served.stop()
+    root, pool = spans[f"GET {ROUTE}"], spans["amity.pool"]
+    assert (root.parent_id, pool.parent_id) == (CALLER, root.span_id)
+    assert pool.attributes == {"amity.pool.outcome": "hit", "amity.pool.from": "slate"}
+    assert (root.attributes["amity.count"], root.attributes["amity.bundle_version"]) == (3, "b1")
+    assert root.began_ns <= pool.began_ns <= pool.ended_ns <= root.ended_ns + 1000
+
+
 async def test_nobody_wrote_what_spans_tell(client: httpx.AsyncClient, receiver: Collector) -> None:
     profile = {"name": "Alice Xenia", "age": 30, "bio": "Likes zithers", "location": "Timbuktu", "interests": ["zeppelins"]}
     assert (await client.put("/api/v1/users/77", json=profile, headers=asked("7" * 32))).status_code == 201
@@ -168,11 +198,9 @@ async def test_who_is_not_sampled_leaves_a_whole_trace_when_degraded_and_its_log
 ) -> None:
     lines = io.StringIO()
     configure_logging("json", "info", lines)
-    try:
-        await client.get(url(1))
-        answer = (await client.get(url(1).replace("heuristic", "v1"))).json()
-    finally:
-        reset_logging()
+    await client.get(url(1))
+    answer = (await client.get(url(1).replace("heuristic", "v1"))).json()
+    reset_logging()
     assert [bent["stage"] for bent in answer["degraded"]] == ["ranking"]
     whole, bent = (json.loads(line) for line in lines.getvalue().splitlines() if "recommendations generated" in line)
     assert "trace_id" not in whole
