@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.embedded.lease import Lease
 from service.embedded.places import socket_folder
 from tests.embedded import ROOT, eventually, everything_stopped
 from tests.pages import Block, Shell, blocks
@@ -92,8 +93,8 @@ def traffic(url: str) -> Iterator[Traffic]:
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """A reader's home folder, whose private servers are gone in the end."""
+def home(servers: Lease) -> Iterator[Path]:
+    """A reader's home folder, whose private servers are gone in the end. It lies where the keeper of `servers` tidies up."""
     path = run_home() / fresh_name("reader")
     path.mkdir()
     yield path
