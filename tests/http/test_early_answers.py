@@ -54,7 +54,8 @@ async def served(settings: Settings, people: list[Profile]) -> AsyncIterator[Ser
 @pytest.fixture
 async def early(served: Served) -> Early:
     """Spied upon, with slates held for viewer 1 that have 3 and 5 people."""
-    options: dict[str, Any] = served.server.config.http_protocol_class.keywords  # type: ignore[union-attr]
+    protocol: Any = served.server.config.http_protocol_class
+    options = protocol.keywords
     early = options["early"] = Early(options["early"])
     for limit in (3, 5):
         for _ in range(200):

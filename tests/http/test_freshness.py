@@ -13,10 +13,8 @@ import pytest
 
 from service.transfer.demo_words import TASTES
 from tests.embedded import eventually
-from tests.faults import conftest as faults
 from tests.replicas import Replica, shown
-
-world_template, world = faults.world_template, faults.world
+from tests.world import World
 
 MEASURED = logging.getLogger("tests.freshness")
 """What was measured, which `pytest -rP` shows: on a busy machine anything may take any time."""
@@ -28,7 +26,7 @@ degrees = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def replica(world: faults.World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+def replica(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     settings = world.changed(EXPLORATION_SHARE="0")
     with Replica(settings, tmp_path_factory.mktemp("freshness") / "replica.log") as started:
         assert started.recommend(1)["degraded"] == []
