@@ -27,8 +27,8 @@ SECRETS = ["AMITY_API_KEYS", "AMITY_DATABASE_URL", "AMITY_REDIS_URL"]
 MAX_CONNECTIONS = 100 - 3
 """PostgreSQL's own default, without those that it keeps for superusers."""
 ENDING = 2
-"""Replicas of a rollout that still hold their connections while the next one starts: a Deployment does not count them. One ends in 10 s
-of preStop and some more; the next is ready in no less than 5."""
+"""Replicas of a rollout that still hold their connections while the next one starts: a Deployment does not count them. One ends
+in 10 s of preStop and some more; the next is ready in no less than 5."""
 ELSE = 4
 """Connections of training, of a migration, and of somebody who looks."""
 
