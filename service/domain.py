@@ -111,7 +111,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True, kw_only=True):
     algorithm_version: str | None = None
     use_cache: bool = True
     recorded: bool = True
-    """False when nobody gets to see the slate: then no impression says that somebody did."""
+    """False when nobody gets to see the slate: then no impression says that somebody did, and no figure of answers counts it."""
     explain: bool = False
     request_id: str = ""
 

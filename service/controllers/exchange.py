@@ -58,7 +58,7 @@ class Exchange:
 
     def begin(self, message: Message) -> None:
         """Take note of the answer's status and add our headers to its own."""
-        self.status = message["status"]
+        self.status = int(message["status"])  # Litestar's may be an HTTPStatus, which a log for people would spell out
         given = message["headers"]
         if self.method == "OPTIONS" or self.status == 405:
             given = map(_with_head, given)

@@ -112,10 +112,11 @@ class Slates:
 
     def _is_whole(self, turn: Turn, course: Course) -> bool:
         """Full, not bent, and good for more than this moment and this request: who was active within some days may cease to be
-        so by the passing of time."""
+        so by the passing of time, and what nobody sees is of no arm, in whose place it would stand."""
         request = turn.request
         return (
-            len(course.shown) == request.limit
+            request.recorded
+            and len(course.shown) == request.limit
             and not turn.trail.degraded
             and not request.exclude_ids
             and request.filters.active_within_days is None

@@ -126,7 +126,8 @@ class Orchestrator:
         try:
             return await self._admitted(request)
         except Overloaded:
-            self._parts.performance.refuse(self._asked_of(request))
+            if request.recorded:
+                self._parts.performance.refuse(self._asked_of(request))
             raise
 
     async def _admitted(self, request: RecommendationRequest) -> Slate:
@@ -148,10 +149,11 @@ class Orchestrator:
                 IN_FLIGHT.dec()
         generation_ms = (parts.monotonic() - started_s) * 1000
         slate = answers.slate_of(answer, request, trail, generation_ms, parts.new_id())
-        parts.performance.observe(answers.observation(answer, slate, error, timings))
-        if request.recorded and answer.counts:
-            parts.impressions.offer(answers.impression(answer, slate, request.viewer_id, parts.now()), answer.features)
-        answers.count(slate)
+        if request.recorded:  # an operator's look is no answer: it would count for an arm that nobody was shown
+            parts.performance.observe(answers.observation(answer, slate, error, timings))
+            answers.count(slate)
+            if answer.counts:
+                parts.impressions.offer(answers.impression(answer, slate, request.viewer_id, parts.now()), answer.features)
         return slate
 
     async def _answer(self, turn: Turn) -> Answer:

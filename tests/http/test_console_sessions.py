@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import msgspec
 import pytest
+import structlog
 
 from service.console import sessions
 from service.controllers.keys import parse_keys
@@ -55,6 +56,13 @@ async def test_a_page_without_a_session_leads_to_the_sign_in_and_back(browser: h
     assert (asked.status_code, asked.headers["location"]) == (303, "/console/sign-in?next=%2Fconsole%2Fnowhere%3Fa%3Db%2526c")
     page = await sign_in(browser, where="/console/nowhere?a=b%26c")
     assert str(page.url) == "http://localhost/console/nowhere?a=b%26c"
+
+
+async def test_log_lines_have_statuses_as_plain_numbers(browser: httpx.AsyncClient) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await browser.get("/console")
+        await browser.get("/console/sign-in")
+    assert [repr(line["status"]) for line in logs if line["event"] == "request answered"] == ["303", "200"]
 
 
 async def test_the_cookie_is_for_this_sites_own_requests_and_no_scripts(browser: httpx.AsyncClient) -> None:

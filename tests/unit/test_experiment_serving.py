@@ -9,6 +9,7 @@ from service.domain import ExperimentArm, Filters, RecommendationRequest, Relati
 from service.domain_experiments import Arm, Experiment
 from service.experiments.assignment import arm_index
 from service.experiments.routing import Router
+from service.metrics import REGISTRY
 from tests.fakes import NOW, FakeRanker, World, loaded, person
 
 
@@ -104,3 +105,13 @@ async def test_arms_of_two_rankers_share_no_pool_and_those_of_one_do(world: Worl
     await world.orchestrator.recommend(ask(TREATED))
     assert not (await world.orchestrator.recommend(ask(TREATED, algorithm_version="v1"))).cached
     assert (await world.orchestrator.recommend(ask(TREATED, algorithm_version="v2"))).cached
+
+
+async def test_a_look_that_nobody_is_shown_counts_for_no_arm_and_in_no_figure(world: World) -> None:
+    labels = {"experiment": "trial", "arm": "treatment", "degraded": "false"}
+    before = REGISTRY.get_sample_value("amity_experiment_answers_total", labels) or 0
+    slate = await world.orchestrator.recommend(ask(TREATED, recorded=False))
+    assert (slate.experiment, slate.total_count, world.performance.report(60).requests) == (TREATMENT, 5, 0)
+    assert (REGISTRY.get_sample_value("amity_experiment_answers_total", labels) or 0) == before
+    await world.orchestrator.recommend(ask(TREATED))
+    assert REGISTRY.get_sample_value("amity_experiment_answers_total", labels) == before + 1

@@ -191,6 +191,16 @@ async def test_a_slate_of_another_arm_is_not_ready_and_the_arms_own_is() -> None
     assert await world.orchestrator.ready(ask()) is None
 
 
+async def test_a_look_that_nobody_is_shown_takes_no_held_slate_away() -> None:
+    world = crowd()
+    world.router = Router("v1", [trial("v1")])
+    await warm(world, ask())
+    assert await world.orchestrator.ready(ask())
+    looked_at = await world.orchestrator.recommend(ask(algorithm_version="v1", recorded=False))
+    assert (looked_at.cached, looked_at.experiment) == (True, None)
+    assert await world.orchestrator.ready(ask())
+
+
 async def test_a_slate_that_is_to_be_interleaved_is_not_ready() -> None:
     world = crowd()
     await warm(world, ask())
