@@ -64,7 +64,7 @@ def test_prometheus_without_the_operator_has_the_same_rules() -> None:
     assert yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()) == {"groups": GROUPS}
 
 
-@pytest.mark.parametrize("speed", ["Fast", "Slow"])
+@pytest.mark.parametrize("speed", ["Fast", "Slow", "Long"])
 def test_the_promise_of_latency_is_the_deadline_and_a_bucket(speed: str) -> None:
     bounds = {float(bound) for bound in re.findall(r'le="([\d.]+)"', expression(f"AmityLatency{speed}"))}
     assert bounds == {Settings().deadline_ms / 1000}

@@ -25,12 +25,13 @@ def promtool() -> str:
     return found
 
 
-def judged(folder: Path, given: dict[str, str], alert: str, at: str, fires: list[dict[str, str]]) -> None:
-    """Series by their values, one a minute, in promtool's notation; `fires`: the labels with which the alert fires then."""
+def judged(folder: Path, given: dict[str, str], alert: str, at: str, fires: list[dict[str, str]], every: str = "1m") -> None:
+    """Series by their values, one a minute unless told, in promtool's notation; `fires`: the labels with which the alert fires
+    then."""
     (rule,) = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if rule["alert"] == alert]
     expected = [{"exp_labels": {"severity": rule["labels"]["severity"], **labels}} for labels in fires]
     test: dict[str, Any] = {
-        "interval": "1m",
+        "interval": every,
         "input_series": [{"series": name, "values": values} for name, values in given.items()],
         "promql_expr_test": [
             {
@@ -45,7 +46,7 @@ def judged(folder: Path, given: dict[str, str], alert: str, at: str, fires: list
     }
     alone = folder / "rules.yml"  # all of them take Prometheus five times as long
     alone.write_text(yaml.safe_dump({"groups": [{"name": "judged", "rules": [rule]}]}))
-    whole = {"rule_files": [str(alone)], "evaluation_interval": "1m", "tests": [test]}
+    whole = {"rule_files": [str(alone)], "evaluation_interval": every, "tests": [test]}
     file = folder / "test.yml"
     file.write_text(yaml.safe_dump(whole))
     said = subprocess.run([promtool(), "test", "rules", str(file)], capture_output=True, text=True, check=False)
@@ -61,12 +62,12 @@ def counted(per_minute: int, minutes: int = 420) -> str:
     return f"0+{per_minute}x{minutes}"
 
 
-def requests(failing: int, of: int = 1000) -> dict[str, str]:
-    """So many of so many requests a minute, for seven hours."""
+def requests(failing: int, of: int = 1000, times: int = 420) -> dict[str, str]:
+    """So many of so many requests a minute, for seven hours unless told."""
     name = "amity_http_request_seconds_count"
     return {
-        f'{name}{{{GET}, status="200"}}': counted(of - failing),
-        f'{name}{{{GET}, status="500"}}': counted(failing),
+        f'{name}{{{GET}, status="200"}}': counted(of - failing, times),
+        f'{name}{{{GET}, status="500"}}': counted(failing, times),
     }
 
 
@@ -86,6 +87,33 @@ def test_few_errors_wait_for_the_morning(tmp_path: Path) -> None:
 
 def test_errors_within_the_promise_tell_nobody(tmp_path: Path) -> None:
     judged(tmp_path, requests(1), "AmityErrorsSlow", "6h30m", [])
+    judged(tmp_path, requests(5, of=10_000, times=300), "AmityErrorsLong", "74h", [], every="15m")
+
+
+def test_errors_a_little_past_the_promise_are_told_after_days(tmp_path: Path) -> None:
+    judged(tmp_path, requests(2), "AmityErrorsSlow", "6h30m", [])
+    judged(tmp_path, requests(20, of=10_000, times=300), "AmityErrorsLong", "74h", [{}], every="15m")
+
+
+@pytest.mark.parametrize(("answers", "fires"), [(1, []), (20, [{}])])
+def test_one_failure_of_sixty_wakes_nobody(tmp_path: Path, answers: int, fires: list[dict[str, str]]) -> None:
+    name = f"amity_http_request_seconds_count{{{GET}"
+    failing = f"0x57 {answers}+{answers}x2 {3 * answers}x60"
+    judged(
+        tmp_path,
+        {f'{name}, status="200"}}': counted(1, 120), f'{name}, status="500"}}': failing},
+        "AmityErrorsFast",
+        "62m",
+        fires,
+    )
+
+
+def test_refused_rankings_are_no_share_of_recommendations_alone(tmp_path: Path) -> None:
+    name, why = "amity_http_request_seconds_count", 'amity_refused_total{reason="queue_full"}'
+    rank = f'{name}{{method="POST", route="/api/v1/recommendations/users/{{user_id}}/rank", status="200"}}'
+    given = {f'{name}{{{GET}, status="200"}}': counted(100, 60), rank: counted(9900, 60), why: counted(50, 60)}
+    judged(tmp_path, given, "AmityRefuses", "30m", [])
+    judged(tmp_path, given | {why: counted(500, 60)}, "AmityRefuses", "30m", [{}])
 
 
 def test_errors_that_are_over_wake_nobody_any_more(tmp_path: Path) -> None:
