@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from service.console.sessions import COOKIE, Session, resume
+from service.controllers.exchange import exchange_of
 from service.controllers.keys import Keyring, is_loopback
 from service.controllers.queries import decode_query
 from service.controllers.routes import AnyRequest, read_body
-from service.errors import Forbidden, Unauthorized, UnsupportedMedia
+from service.errors import BadInput, Forbidden, Unauthorized, UnsupportedMedia
 from service.settings import Settings
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -23,6 +24,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 _SESSION = "amity.console.session"
 _FORM = "amity.console.form"
 _FIELD = b"csrf="
+_MAX_BYTES = 8 * 1024
+"""Of a form, and of a query: ours are of some hundred bytes. One of a MiB kept the event loop busy for half a second with naming
+each of its fields that nobody knows, and the sign-in is open to everybody."""
 
 
 async def admit(request: AnyRequest) -> None:
@@ -30,6 +34,8 @@ async def admit(request: AnyRequest) -> None:
     keyring: Keyring = request.app.state.keyring
     settings: Settings = request.app.state.settings
     _require_own_host(request, keyring, settings)
+    if len(request.scope["query_string"]) > _MAX_BYTES:
+        raise BadInput.of("query", f"must be at most {_MAX_BYTES >> 10} KiB long")
     session = resume(keyring, request.cookies.get(COOKIE))
     scope: MutableMapping[str, Any] = request.scope  # type: ignore[assignment]  # a TypedDict, to which servers and we add keys
     scope[_SESSION] = session
@@ -39,8 +45,14 @@ async def admit(request: AnyRequest) -> None:
     if request.method == "POST":
         _require_own_page(request)
         token, scope[_FORM] = _without_token(await _form(request))
-        if session is not None and not is_open and not hmac.compare_digest(token, session.csrf.encode()):
-            raise Forbidden("This form is from another session; load its page again")
+        if session is not None and not is_open:
+            if not hmac.compare_digest(token, session.csrf.encode()):
+                raise Forbidden("This form is from another session; load its page again")
+            exchange_of(request).fields["operator"] = session.name
+
+
+class NoForm(msgspec.Struct, frozen=True):
+    """A form without fields."""
 
 
 def session_of(request: AnyRequest) -> Session | None:
@@ -80,7 +92,7 @@ async def _form(request: AnyRequest) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise UnsupportedMedia("A form must be application/x-www-form-urlencoded")
-    return await read_body(request)
+    return await read_body(request, _MAX_BYTES)
 
 
 def _without_token(form: bytes) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 
-from service.console.admission import form_of
+from service.console.admission import NoForm, form_of
 from service.console.frame import go, page
 from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest
@@ -36,10 +36,6 @@ class LiveForm(msgspec.Struct, frozen=True, kw_only=True):
     """`live`: the bundle that was live when the page was made; empty for none."""
 
     live: str = ""
-
-
-class NoForm(msgspec.Struct, frozen=True):
-    """A form without fields."""
 
 
 class NotDone(AmityError):

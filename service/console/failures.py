@@ -13,6 +13,7 @@ from service.controllers.routes import AnyRequest
 from service.errors import AmityError, BadInput, Problem, Unauthorized, Unavailable
 
 SIGN_IN = "/console/sign-in"
+_MOST_PROBLEMS = 20
 _TITLES = {
     403: "Not allowed",
     404: "Nothing here",
@@ -48,7 +49,7 @@ def _on_unexpected(request: AnyRequest, exc: Exception) -> Response[bytes]:
 
 def _error(request: AnyRequest, status: int, message: str, problems: tuple[Problem, ...] = ()) -> Response[bytes]:
     title = _TITLES.get(status, HTTPStatus(status).phrase)
-    return page(request, "error.html", status, title=title, message=message, problems=problems)
+    return page(request, "error.html", status, title=title, message=message, problems=problems[:_MOST_PROBLEMS])
 
 
 def _to_sign_in(request: AnyRequest) -> Response[bytes]:

@@ -1,5 +1,6 @@
 """What every page stands in: layout, navigation, headers, the token of its forms, and a word about what was just done."""
 
+import hmac
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote
@@ -89,9 +90,10 @@ def forget(response: Response[bytes]) -> None:
 
 
 def _set(response: Response[bytes], request: AnyRequest, name: str, value: str, life_s: int) -> None:
-    """For this site's own pages alone, and over https alone unless the service is on loopback, where there is none."""
+    """For this site's own pages alone, and over https alone unless the service is on loopback: there is none, but for a proxy
+    beside it, of which the page's origin tells."""
     settings: Settings = request.app.state.settings
-    is_secure = not is_loopback(settings.host)
+    is_secure = not is_loopback(settings.host) or request.headers.get("origin", "").startswith("https://")
     response.set_cookie(name, value, max_age=life_s, path="/console", httponly=True, secure=is_secure, samesite="strict")
 
 
@@ -101,4 +103,4 @@ def _said(request: AnyRequest, session: Session | None) -> str | None:
     if session is None or len(value) < 64:
         return None
     said = unquote(value[64:])
-    return said if value[:64] == session.mac("said", said) else None
+    return said if hmac.compare_digest(value[:64].encode(), session.mac("said", said).encode()) else None

@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 from msgspec import Meta
 
-from service.console.admission import form_of
+from service.console.admission import NoForm, form_of
 from service.console.comparing import Column, overlap, places
 from service.console.frame import go, page
 from service.console.words import plural
@@ -48,10 +48,6 @@ class SlatesQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: Limit = 12
     with_seen: bool = False
     afresh: bool = False
-
-
-class NoForm(msgspec.Struct, frozen=True):
-    """A form without fields."""
 
 
 class People(Controller):

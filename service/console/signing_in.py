@@ -12,6 +12,7 @@ from service.console.admission import form_of, session_of
 from service.console.failures import SIGN_IN
 from service.console.frame import forget, go, keep, page
 from service.console.sessions import begin
+from service.controllers.exchange import exchange_of
 from service.controllers.keys import Keyring
 from service.controllers.routes import AnyRequest, query_of
 from service.errors import Unavailable
@@ -37,8 +38,9 @@ class TooManyAttempts(Unavailable):
 
 
 class Attempts:
-    """Ten attempts at once, and one more every two seconds, of everybody together at one replica: a thousand million years for a
-    random key, while an operator who mistypes notices nothing."""
+    """Ten wrong keys at once, and one more every two seconds, of everybody together at one replica; what is beyond is answered
+    without a word on the key. A right key is never refused, lest anybody could lock operators out by sending wrong ones. What
+    keeps guessers out is the length of keys: the interface compares them too, and counts no attempts."""
 
     AT_ONCE = 10
     EVERY_S = 2.0
@@ -81,13 +83,16 @@ class SignIn(Controller):
         keyring: Keyring = request.app.state.keyring
         if keyring.is_open:
             return go(request, where)
-        self._attempts.take()
         key = keyring.of_token(form.key.strip().encode())
         if key is None or "admin" not in key.scopes:
+            self._attempts.take()
             wrong = "That is no key of this service." if key is None else f"The key {key.name} lacks the scope admin."
             return page(request, "sign_in.html", 403, where=where, wrong=wrong)
         response = go(request, f"{HOME}/signed-in?next={quote(where, safe='')}")
         keep(response, request, begin(key))
+        exchange = exchange_of(request)
+        exchange.event = "operator signed in"
+        exchange.fields["operator"] = key.name
         return response
 
     @get("/signed-in")

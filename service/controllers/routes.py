@@ -69,11 +69,11 @@ async def body_of(request: AnyRequest, into: type[S]) -> S:
     return decode_body(await read_body(request), into)
 
 
-async def read_body(request: AnyRequest) -> bytes:
+async def read_body(request: AnyRequest, at_most: int = MAX_BODY_BYTES) -> bytes:
     """The whole body. Raises BodyTooLarge as soon as it is known to be: by its header, or else by what has come."""
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
-        raise BodyTooLarge
+    if announced.isdigit() and int(announced) > at_most:
+        raise BodyTooLarge(_too_large(at_most))
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -83,7 +83,11 @@ async def read_body(request: AnyRequest) -> bytes:
             raise MalformedBody("The body ended before it was whole")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge
+        if size > at_most:
+            raise BodyTooLarge(_too_large(at_most))
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _too_large(at_most: int) -> str:
+    return f"The body is larger than {f'{at_most >> 20} MiB' if at_most >> 20 else f'{at_most >> 10} KiB'}"

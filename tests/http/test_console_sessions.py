@@ -75,6 +75,11 @@ async def test_the_cookie_is_for_this_sites_own_requests_and_no_scripts(browser:
     assert "secure" not in cookie  # on loopback, where there is no https
 
 
+async def test_behind_a_proxy_that_ends_https_on_this_machine_the_cookie_is_for_https_alone(browser: httpx.AsyncClient) -> None:
+    page = await browser.post("/console/sign-in", data={"key": "open sesame"}, headers={"origin": "https://localhost"})
+    assert "; Secure" in page.headers["set-cookie"]
+
+
 async def test_off_loopback_the_cookie_is_for_https_alone_and_who_cannot_keep_it_is_told(
     settings: Settings, people: list[Profile]
 ) -> None:
@@ -110,7 +115,30 @@ async def test_the_sign_in_leads_nowhere_else(browser: httpx.AsyncClient) -> Non
 async def test_attempts_to_sign_in_are_few(browser: httpx.AsyncClient) -> None:
     statuses = [(await sign_in(browser, "wrong")).status_code for _ in range(11)]
     assert statuses == [403] * 10 + [429]
-    assert (await sign_in(browser)).headers["retry-after"] == "2"
+    assert (await sign_in(browser, "no admin")).headers["retry-after"] == "2"
+
+
+async def test_nobody_can_lock_operators_out_by_sending_wrong_keys(browser: httpx.AsyncClient) -> None:
+    statuses = {(await sign_in(browser, "wrong")).status_code for _ in range(12)}
+    assert (429 in statuses, (await sign_in(browser)).status_code) == (True, 200)
+
+
+async def test_forms_and_queries_are_short_before_anybody_has_signed_in(browser: httpx.AsyncClient) -> None:
+    fields = "&".join(f"{number}=" for number in range(1000))
+    form = {"content-type": "application/x-www-form-urlencoded", **ORIGIN}
+    sent = await browser.post("/console/sign-in", content=fields, headers=form)
+    assert (sent.status_code, sent.text.count("is not a known parameter")) == (422, 20)
+    long = await browser.post("/console/sign-in", content=fields * 3, headers=form)
+    assert (long.status_code, "larger than 8 KiB" in long.text) == (413, True)
+    asked = await browser.get(f"/console/sign-in?{fields * 3}")
+    assert (asked.status_code, "at most 8 KiB" in asked.text) == (422, True)
+
+
+async def test_what_was_changed_is_logged_with_whose_key_it_was(browser: httpx.AsyncClient) -> None:
+    with structlog.testing.capture_logs() as logs:
+        token = token_in(await sign_in(browser))
+        await browser.post("/console/sign-out", data={"csrf": token}, headers=ORIGIN)
+    assert [line["event"] for line in logs if line.get("operator") == "ops"] == ["operator signed in", "request answered"]
 
 
 async def test_signing_out_ends_the_session_in_the_browser(browser: httpx.AsyncClient) -> None:
