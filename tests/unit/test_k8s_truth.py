@@ -196,6 +196,22 @@ def test_what_is_written_can_be_written(overlay: str) -> None:
             assert {home, "/tmp"} <= mounts, name  # the root is read-only
 
 
+def bytes_of(quantity: str) -> float:
+    """`8Gi` and `64Mi`."""
+    return float(quantity[:-2]) * {"Mi": 2.0**20, "Gi": 2.0**30}[quantity[-2:]]
+
+
+@pytest.mark.parametrize("workload", ["amity", "amity-train"])
+def test_disks_of_production_hold_three_bundles_of_a_million_people_and_are_asked_for(workload: str) -> None:
+    told = re.search(r"a bundle is ([\d.]+) kB a person", (ROOT / "docs" / "sizing.md").read_text())
+    assert told is not None
+    three = 3 * float(told[1]) * 1000 * 1_000_000
+    spec = dict(ours("production"))[workload]
+    (home,) = [volume["emptyDir"]["sizeLimit"] for volume in spec["volumes"] if volume["name"] == "home"]
+    asked = spec["containers"][0]["resources"]["requests"]["ephemeral-storage"]
+    assert three <= bytes_of(asked) <= bytes_of(home)
+
+
 def test_bundles_of_staging_lie_where_training_writes_and_replicas_read() -> None:
     folder = config("staging")["AMITY_ARTIFACTS"]
     mounted = {
