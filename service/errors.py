@@ -16,8 +16,8 @@ AmityError 500
 │   ├── StageTimeout · StageRaised · StageBusy · StageBroken · CircuitOpen
 │   └── RedisUnavailable
 └── OperatorError                for the command line: one clear line, exit code 1
-    ├── BadSetting · PluginBroken · BundleInvalid · PublishRefused · SchemaOutdated · MigrationBlocked · ImportRefused
-        EmbeddedServerError
+    ├── BadSetting · PluginBroken · BundleInvalid · PublishRefused · SchemaOutdated · MigrationBlocked · MigrationFailed
+        ImportRefused · EmbeddedServerError
 """
 
 import msgspec
@@ -211,6 +211,10 @@ class SchemaOutdated(OperatorError):
 
 class MigrationBlocked(OperatorError):
     """The schema cannot be changed now; somebody still needs it as it is"""
+
+
+class MigrationFailed(OperatorError):
+    """The database refused a statement of a revision"""
 
 
 class ImportRefused(OperatorError):

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.errors import MigrationBlocked, SchemaOutdated
+from service.errors import MigrationBlocked, MigrationFailed, SchemaOutdated
 from service.repositories.connections import PromptConnection, connect, dsn, explained
-from service.repositories.failures import DRIVER_ERRORS, sqlstate
+from service.repositories.failures import DRIVER_ERRORS, driver_error, is_stale, sqlstate
 from service.repositories.locks import MIGRATIONS
 from service.repositories.revisions import FACT, History, Revision, configuration, history
 
@@ -28,7 +28,8 @@ LOCK_TIMEOUT_MS = 100
 """A statement that waits for a table makes all who come after it wait too, readers among them: less than the 150 ms that a read
 within a request may take, and then everybody gets a pause."""
 _PAUSE_S = 0.5
-_NO_LOCK = "55P03"
+_IN_THE_WAY = ("55P03", "40P01")
+"""No lock within the time, and a deadlock, of which an index that is built concurrently may be the one to give way."""
 _FIRST = "0001"
 _NAME = re.compile(r"amity (\w+)\.\.(\w+)")
 
@@ -57,6 +58,14 @@ class _There(NamedTuple):
         return cls(*told.groups()) if told else cls(_FIRST, _FIRST)
 
 
+class _Move(NamedTuple):
+    """Alembic's command, the revision that the database is at afterwards, and the one that is applied or undone."""
+
+    command: Callable[..., None]
+    target: str
+    revision: str
+
+
 async def upgrade(url: str, contract: bool = False, wait_s: float = WAIT_S) -> list[str]:
     """Bring the schema to what this version needs, with `contract` to all that it knows; the revisions applied, oldest first.
 
@@ -64,15 +73,14 @@ async def upgrade(url: str, contract: bool = False, wait_s: float = WAIT_S) -> l
     Several processes may do so at once: one works, and the others find nothing left to do. An empty database gets everything.
 
     Raises DatabaseUnavailable or BadSetting in one line when the database cannot be used, MigrationBlocked when it cannot be done
-    now, SchemaOutdated when it is newer than we and cannot be used by us.
+    now, SchemaOutdated when it is newer than we and cannot be used by us, MigrationFailed when the database refuses a statement.
     """
     async with _alone(url, wait_s) as connection:
         found, known = await _readable(connection), history()
         applied = []
         for revision in _next(known, found, contract):
-            if revision.contracts and found is not None:
-                await _require_nobody(connection, _without(known, revision))
-            await _patiently(connection, wait_s, revision.name, command.upgrade)
+            is_harmed = _without(known, revision) if revision.contracts and found is not None else _nobody
+            await _patiently(connection, wait_s, _Move(command.upgrade, revision.name, revision.name), is_harmed)
             applied.append(revision.name)
         return applied
 
@@ -85,11 +93,14 @@ async def downgrade(url: str, target: str, wait_s: float = WAIT_S) -> list[str]:
         if found not in known or target not in known:
             raise SchemaOutdated(f"this version knows no way from revision {found} to {target}")
         assert found is not None
-        await _require_nobody(connection, lambda there: there.needs not in known or known.is_before(target, there.needs))
-        undone = [revision.name for revision in known.after(target) if not known.is_before(found, revision.name)][::-1]
         names = [revision.name for revision in known.revisions]
+        undone = names[names.index(target) + 1 : names.index(found) + 1][::-1]
+
+        def is_harmed(there: _There) -> bool:
+            return there.needs not in known or known.is_before(target, there.needs)
+
         for name in undone:
-            await _patiently(connection, wait_s, names[names.index(name) - 1], command.downgrade)
+            await _patiently(connection, wait_s, _Move(command.downgrade, names[names.index(name) - 1], name), is_harmed)
         return undone
 
 
@@ -147,6 +158,10 @@ def _next(known: History, found: str | None, contract: bool) -> list[Revision]:
     return pending[:first]
 
 
+def _nobody(_there: _There) -> bool:
+    return False
+
+
 def _without(known: History, revision: Revision) -> Callable[[_There], bool]:
     """Whether a version cannot run once the revision is applied. What is unknown here is newer."""
     return lambda there: there.knows in known and known.is_before(there.knows, str(revision.oldest))
@@ -161,22 +176,33 @@ async def _require_nobody(connection: AsyncConnection, is_harmed: Callable[[_The
         raise MigrationBlocked(f"versions are connected that could not go on: {', '.join(harmed)}. Stop them first")
 
 
-async def _patiently(connection: AsyncConnection, wait_s: float, target: str, move: Callable[..., None]) -> None:
-    """One revision up or down, tried again while others hold what it has to lock."""
+async def _patiently(connection: AsyncConnection, wait_s: float, move: _Move, is_harmed: Callable[[_There], bool]) -> None:
+    """One revision up or down, tried again while others hold what it has to lock. Who is connected is asked each time: a version
+    that comes while we wait would be harmed as well."""
     end = time.monotonic() + wait_s
     config = configuration()
     while True:
+        await _require_nobody(connection, is_harmed)
         try:
-            await connection.run_sync(lambda sync: move(_with(config, sync), target))
+            await connection.run_sync(lambda sync: move.command(_with(config, sync), move.target))
             await connection.commit()
             return
         except exc.DBAPIError as failed:
+            is_in_the_way = sqlstate(failed) in _IN_THE_WAY
+            if is_stale(failed) and not is_in_the_way:
+                raise  # the connection is lost
             await connection.rollback()
-            if sqlstate(failed) != _NO_LOCK:
-                raise
+            if not is_in_the_way:
+                raise MigrationFailed(_refused(move, failed)) from failed
             if time.monotonic() > end:
-                raise MigrationBlocked(await _who_blocks(connection, target, wait_s)) from failed
+                raise MigrationBlocked(await _who_blocks(connection, move, wait_s)) from failed
         await asyncio.sleep(_PAUSE_S)
+
+
+def _refused(move: _Move, failed: exc.DBAPIError) -> str:
+    """In PostgreSQL's words, which are for who wrote the revision; the hints for clients would not be true here."""
+    said = (str(driver_error(failed)).splitlines() or [type(failed).__name__])[0]
+    return f"revision {move.revision} was refused: {said}. Nothing of it is done but what it does outside of a transaction"
 
 
 def _with(config: Config, connection: Connection) -> Config:
@@ -184,11 +210,11 @@ def _with(config: Config, connection: Connection) -> Config:
     return config
 
 
-async def _who_blocks(connection: AsyncConnection, target: str, wait_s: float) -> str:
+async def _who_blocks(connection: AsyncConnection, move: _Move, wait_s: float) -> str:
     row = (await connection.execute(_LONGEST)).first()
     await connection.rollback()
     longest = f"; the longest transaction is of pid {row[0]} ({row[1]}), for {row[2]} s" if row else ""
-    return f"on the way to revision {target} a lock was not to be had in {wait_s:.0f} s{longest}. It can be run again"
+    return f"for revision {move.revision} a lock was not to be had in {wait_s:.0f} s{longest}. It can be run again"
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from service.errors import MigrationBlocked, SchemaOutdated
+from service.errors import MigrationBlocked, MigrationFailed, SchemaOutdated
 from service.repositories import migrate
 from service.repositories.connections import connect
 from service.repositories.locks import MIGRATIONS
@@ -16,6 +16,18 @@ from tests.next_version import write_revision
 from tests.servers import execute, fetch
 
 QUICK_S = 0.3
+REFUSED = (
+    '\n\ndef upgrade() -> None:\n    op.execute("alter table nowhere add column x int")\n\n\ndef downgrade() -> None:\n    pass\n'
+)
+DEADLOCKED = """
+
+def upgrade() -> None:
+    op.execute("do $$ begin if nextval('attempts') = 1 then raise sqlstate '40P01'; end if; end $$")
+
+
+def downgrade() -> None:
+    pass
+"""
 NOTHING = "\n\ndef upgrade() -> None:\n    pass\n\n\ndef downgrade() -> None:\n    pass\n"
 
 
@@ -166,3 +178,39 @@ async def test_of_two_that_migrate_the_second_does_not_wait_for_ever(database_ur
     await other.execute(f"select pg_advisory_lock({MIGRATIONS})")
     with pytest.raises(MigrationBlocked, match="another process has been migrating"):
         await migrate.upgrade(database_url, wait_s=QUICK_S)
+
+
+async def test_a_version_that_comes_while_a_contraction_waits_is_not_harmed(
+    database_url: str, versions: Versions, other: asyncpg.Connection
+) -> None:
+    versions.next()
+    await migrate.upgrade(database_url)
+    await other.execute("begin; select from users")
+    contracting = asyncio.create_task(migrate.upgrade(database_url, contract=True))
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as watching, watching.acquire() as watcher:
+        await until(watcher, "select count(*) from pg_locks where relation = 'users'::regclass and not granted")
+    versions.this()
+    older, name = await connect(database_url), signature()
+    versions.next()
+    with pytest.raises(MigrationBlocked, match=name):
+        await contracting
+    await other.execute("rollback")
+    assert await columns(database_url) == {"bio", "about"}
+    await older.close()
+
+
+async def test_what_the_database_refuses_is_told_in_its_own_words(database_url: str, versions: Versions) -> None:
+    last = f"{int(versions.contract) + 1:04}"
+    write_revision(versions.folder / "versions", last, versions.contract, REFUSED)
+    versions.next()
+    with pytest.raises(MigrationFailed, match=f'revision {last} was refused: relation "nowhere" does not exist'):
+        await migrate.upgrade(database_url, contract=True)
+    assert await migrate.current(database_url) == versions.contract
+
+
+async def test_a_migration_that_gives_way_in_a_deadlock_is_tried_again(database_url: str, versions: Versions) -> None:
+    last = f"{int(versions.contract) + 1:04}"
+    write_revision(versions.folder / "versions", last, versions.contract, DEADLOCKED)
+    await execute(database_url, ["create sequence attempts"])
+    versions.next()
+    assert (await migrate.upgrade(database_url, contract=True))[-1] == last
