@@ -15,14 +15,14 @@ from sqlalchemy import Connection, text
 _LOCK_TIMEOUT = text("select current_setting('lock_timeout')")
 _STATE = text("select indisvalid from pg_index where indexrelid = to_regclass(:name)")
 _IS_PARTITIONED = text("select relkind = 'p' from pg_class where oid = cast(:table as regclass)")
-_LACKING = text(
+_NEXT_LACKING = text(
     """
     select partition.inhrelid::regclass::text from pg_inherits partition
     where partition.inhparent = cast(:table as regclass) and not exists (
         select from pg_inherits part join pg_index on indexrelid = part.inhrelid
         where part.inhparent = cast(:name as regclass) and indrelid = partition.inhrelid
     )
-    order by 1
+    order by 1 limit 1
     """
 )
 _NAME_LENGTH = 63
@@ -40,9 +40,10 @@ def create_index(name: str, table: str, what: str) -> None:
 
 
 def _on_partitions(connection: Connection, name: str, table: str, what: str) -> None:
-    """On each partition, then one over all of them. Partitions that are made meanwhile have it from the start."""
+    """On each partition, then one over all of them. Partitions that are made meanwhile have it from the start; which are left is
+    asked after each, since old ones are dropped meanwhile."""
     connection.execute(text(f"create index if not exists {name} on only {table} {what}"))
-    for partition in connection.scalars(_LACKING, {"table": table, "name": name}).all():
+    while partition := connection.scalar(_NEXT_LACKING, {"table": table, "name": name}):
         part = f"{partition}_{name}"[:_NAME_LENGTH]
         _patiently(connection, lambda partition=partition, part=part: _build(connection, part, partition, what))  # type: ignore[misc]
         connection.execute(text(f"alter index {name} attach partition {part}"))

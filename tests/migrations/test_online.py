@@ -108,3 +108,23 @@ async def test_a_partition_made_since_has_the_index(database_url: str, indexed: 
     await execute(database_url, [day])
     made = "select indexdef, indisvalid from pg_indexes join pg_index on indexrelid = indexname::regclass where tablename = "
     assert [row[1] for row in await fetch(database_url, f"{made} 'impressions_day'") if "(cached)" in row[0]] == [True]
+
+
+async def test_a_day_that_is_dropped_while_another_is_indexed_does_not_matter(
+    database_url: str, indexed: str, writer: asyncpg.Connection
+) -> None:
+    days = [
+        f"create table impressions_p200{n} partition of impressions for values from ('200{n}-01-01') to ('200{n}-01-02')"
+        for n in (1, 2)
+    ]
+    await execute(database_url, days)
+    long = await asyncpg.connect(database_url)
+    transaction = long.transaction()
+    await transaction.start()
+    await long.execute("lock table impressions_p2001 in row exclusive mode")
+    migrating = asyncio.create_task(migrate.upgrade(database_url))
+    await until(writer, "select count(*) from pg_stat_progress_create_index where relid = 'impressions_p2001'::regclass")
+    await writer.execute("drop table impressions_p2002")
+    await transaction.commit()
+    assert await migrating == [indexed]
+    await long.close()
