@@ -40,7 +40,8 @@ def up(settings: Settings, demo_people: int, demo_seed: int) -> None:
     """All steps from an empty machine to a served replica; each is skipped where its result is there already."""
     _stop_in_good_order()
     with bind(settings) as listener, with_servers(settings) as joined:
-        revisions = asyncio.run(migrate.upgrade(joined.database_url, contract=True))
+        is_private = not settings.database_url  # others may use an operator's, and want to go back
+        revisions = asyncio.run(migrate.upgrade(joined.database_url, contract=is_private))
         say(f"Schema: {'migrated' if revisions else 'up to date'}")
         state = asyncio.run(_look(joined))
         if state.n_people == 0:

@@ -25,7 +25,8 @@ def move(settings: Settings, way: Way, as_json: bool) -> None:
         raise BadSetting("--contract goes forward and --back-to goes back; give one of them")
     with with_servers(settings, redis=False) as joined:
         moved = asyncio.run(_moved(joined.database_url, way))
-    lines = [f"{verb} {revision}" for verb in ("applied", "undone") for revision in moved[verb]] or ["the schema is up to date"]
+    lines = [f"{verb} {revision}" for verb in ("applied", "undone") for revision in moved[verb]]
+    lines = lines or ["the schema is up to date" if way.back_to is None else f"nothing was applied after {way.back_to}"]
     if moved["waiting"] and way.back_to is None:
         lines.append(f"waiting for --contract: {', '.join(moved['waiting'])}")
     answer(moved, as_json, lines)

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from service.cli import schema
+from service.cli import run, schema
 from service.cli.doctor import _schema
 from service.errors import BadSetting
+from service.repositories import migrate
 from service.settings import Settings
 from tests.migrations.conftest import Versions
 
@@ -30,8 +31,23 @@ def test_each_step_says_what_it_did_and_what_waits(
     assert doctor == f"revision {versions.values}; {versions.contract} wait for `amity migrate --contract`"
     assert told(capsys, database_url, contract=True) == [f"applied {versions.contract}"]
     assert told(capsys, database_url, back_to=versions.values) == [f"undone {versions.contract}"]
+    assert told(capsys, database_url, back_to=versions.values) == [f"nothing was applied after {versions.values}"]
 
 
 def test_forward_and_back_at_once_is_refused(database_url: str) -> None:
     with pytest.raises(BadSetting, match="--contract goes forward and --back-to goes back"):
         schema.move(Settings(database_url=database_url), schema.Way(True, "0001", WAIT_S), as_json=False)
+
+
+def test_up_takes_nothing_away_from_the_database_of_an_operator(
+    database_url: str, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def all_there(_settings: Settings) -> run.State:
+        return run.State(n_people=1, bundle_live=True)
+
+    monkeypatch.setattr(run, "_look", all_there)
+    monkeypatch.setattr(run, "_serve", lambda *_, **__: None)
+    monkeypatch.setattr(run, "_stop_in_good_order", lambda: None)
+    versions.next()
+    run.up(Settings(database_url=database_url, redis_url="redis://nobody", port=0), 0, 0)
+    assert asyncio.run(migrate.waiting(database_url)) == [versions.contract]
