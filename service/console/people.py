@@ -55,7 +55,7 @@ class People(Controller):
 
     @get("/")
     async def find(self, request: AnyRequest, users: NamedDependency[SkipValidation[Users]]) -> Response[bytes]:
-        """By id, or by a word of the name; without either, some of those who are there."""
+        """By id, or by how the name or its last word begins; without either, some of those who are there."""
         text = query_of(request, FindQuery).q.strip()
         with suppress(BadInput):  # it is no id
             if await users.exists([named := person_id(text)]):

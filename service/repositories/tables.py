@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL, UUID
@@ -56,6 +57,11 @@ users = Table(
     CheckConstraint("latitude between -90 and 90 and longitude between -180 and 180", name="users_place"),
     CheckConstraint("(latitude is null) = (longitude is null)", name="users_place_whole"),
 )
+
+last_name = func.split_part(users.c.name, literal_column("' '"), literal_column("-1"), type_=Text)
+_BEGINS = {"lowered": "text_pattern_ops"}
+Index("users_by_name", func.lower(users.c.name).label("lowered"), postgresql_ops=_BEGINS)
+Index("users_by_last_name", func.lower(last_name).label("lowered"), postgresql_ops=_BEGINS)
 
 # One row is one thing that stands. Family 1 (opinion: like, pass, and their withdrawal) and family 2 (block, unblock) keep one
 # row a pair with event_key '', which the later occurred_at replaces; family 3 (message) and 4 (view) keep one row an event.

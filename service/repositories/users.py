@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import Profile, Status
@@ -63,6 +63,13 @@ _TOMBSTONE = text(
 )
 
 
+def of_names(text: str, limit: int) -> Select[Any]:
+    """Those of whom `Users.named` tells: by an index on names and one on last words."""
+    names = (_users.c.name, tables.last_name)
+    begins = (func.lower(name).startswith(text.lower(), autoescape=True) for name in names)  # ILIKE has no use for an index
+    return _SELECT.where(or_(*begins)).order_by(_users.c.id).limit(limit)
+
+
 class Users:
     """All calls raise DatabaseUnavailable when PostgreSQL is away, and BadInput for text it cannot hold."""
 
@@ -78,12 +85,9 @@ class Users:
         return {row[0]: _profile(row) for row in rows}
 
     async def named(self, text: str, limit: int) -> list[Profile]:
-        """Those of whose names a word begins with `text`, in any case, the lowest ids first. For operators: it looks through
-        everyone, until it has found enough; 0.8 s of a million people for a name that nobody has."""
-        name = _users.c.name
-        begins = name.istartswith(text, autoescape=True) | name.icontains(f" {text}", autoescape=True)
+        """Those whose names, or the last words of whose names, begin with `text`, in any case, the lowest ids first."""
         check_texts({"name": text})
-        return [_profile(row) for row in await self._rows(_SELECT.where(begins).order_by(_users.c.id).limit(limit))]
+        return [_profile(row) for row in await self._rows(of_names(text, limit))]
 
     async def exists(self, ids: Sequence[int]) -> set[int]:
         """Those of the ids that exist."""

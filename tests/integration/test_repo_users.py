@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
 
 from service.domain import FeedPosition, Impression, Kind, ServedFeatures, ShownPeople, Status
 from service.errors import BadInput
@@ -12,7 +13,7 @@ from service.repositories.changes import Changes
 from service.repositories.database import Database
 from service.repositories.impressions import Impressions
 from service.repositories.interactions import Interactions
-from service.repositories.users import Users
+from service.repositories.users import Users, of_names
 from tests.integration.repo_builders import NOON, did, person, settle
 
 WHOLE = person(
@@ -178,3 +179,15 @@ async def test_erasure_is_a_change_of_its_own(database: Database, users: Users) 
 
     changes = await Changes(database.sessions).read(before)
     assert [(change.entity, change.ids.tolist()) for change in changes] == [("erasure", [1])]
+
+
+async def test_people_are_found_by_name_without_reading_everybody(database: Database, users: Users) -> None:
+    await users.put_many([person(one, name=f"Ada {one} Lovelace{one}") for one in range(1, 3001)])
+    statement = of_names("lovelace2999", 25).compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    async with database.sessions() as session:
+        await session.execute(text("analyze users"))
+        plan = "\n".join(await session.scalars(text(f"explain {statement}")))
+    assert "users_by_name" in plan
+    assert "users_by_last_name" in plan
+    assert "Seq Scan" not in plan
+    assert [one.id for one in await users.named("LOVELACE2999", 25)] == [2999]
