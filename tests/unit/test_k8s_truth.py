@@ -136,6 +136,13 @@ def test_what_runs_our_image_runs_a_command_of_ours(overlay: str) -> None:
             assert "command" not in each  # the image's entry point is `amity`
 
 
+def test_training_would_rather_not_be_where_people_are_answered() -> None:
+    (term,) = dict(ours("production"))["amity-train"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert term["podAffinityTerm"]["labelSelector"] == named("production", "Deployment", "amity")["spec"]["selector"]
+
+
 def test_training_takes_as_many_threads_as_cores_were_asked_for() -> None:
     (trains,) = dict(ours("production"))["amity-train"]["containers"]
     assert trains["args"][0] in PARALLEL_COMMANDS
