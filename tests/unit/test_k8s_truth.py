@@ -99,6 +99,15 @@ def test_probes_ask_routes_that_there_are(probe: str) -> None:
     assert source("monitoring/service-monitor.yaml")["spec"]["endpoints"][0]["path"] in routes
 
 
+def test_a_replica_has_the_time_to_read_ten_million_people_from_the_database() -> None:
+    told = re.search(r"(\d+) µs of CPU a person", (ROOT / "docs" / "sizing.md").read_text())
+    assert told is not None
+    probe, spec = container("production")["startupProbe"], named("production", "Deployment", "amity")["spec"]
+    has_s = probe["periodSeconds"] * probe["failureThreshold"]
+    assert has_s >= 2 * int(told[1]) / 1e6 * 10_000_000  # PostgreSQL takes its time as well
+    assert spec["progressDeadlineSeconds"] > has_s
+
+
 @pytest.mark.parametrize("overlay", SERVING)
 def test_a_replica_has_the_time_to_drain(overlay: str) -> None:
     pause_s = container(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
