@@ -11,7 +11,7 @@ from service.controllers.exchange import exchange_of
 from service.controllers.routes import AnyRequest
 from service.domain import BundleRecord
 from service.errors import AmityError, NotFound, OperatorError
-from service.population.promoting import Promoting, live_before
+from service.population.promoting import Promoting, live_before, live_of
 from service.recommend.orchestrator import Orchestrator
 from service.recommend.ports import ModelSource
 
@@ -66,7 +66,7 @@ class Bundles(Controller):
             "bundles.html",
             records=records,
             chief={name: _CHIEF[name][0] for name in _IN_TABLE if any(name in record.metrics for record in records)},
-            live=_live(records),
+            live=live_of(records),
             before=live_before(records),
             serving=models.current.population.bundle_version,
         )
@@ -117,7 +117,7 @@ class Bundles(Controller):
 
 
 def _confirm(request: AnyRequest, records: list[BundleRecord], record: BundleRecord, title: str, action: str) -> Response[bytes]:
-    live = _live(records)
+    live = live_of(records)
     return page(request, "bundle_move.html", title=title, action=action, record=record, live=live, metrics=compared(record, live))
 
 
@@ -136,7 +136,7 @@ def compared(record: BundleRecord, live: BundleRecord | None) -> list[Metric]:
 
 async def _require_unmoved(request: AnyRequest, promoting: Promoting) -> None:
     """Raises NotDone when another bundle is live than the one that the operator saw."""
-    seen, live = form_of(request, LiveForm).live, _live(await promoting.records())
+    seen, live = form_of(request, LiveForm).live, live_of(await promoting.records())
     if seen != ("" if live is None else live.version):
         raise NotDone("Nothing was changed: meanwhile another bundle went live. Look at the bundles again.")
 
@@ -146,10 +146,6 @@ def _moved(request: AnyRequest, event: str, record: BundleRecord) -> Response[by
     exchange.event = event
     exchange.fields["bundle_version"] = record.version
     return go(request, BUNDLES, f"Bundle {record.version} is live. Replicas take it over within seconds.")
-
-
-def _live(records: list[BundleRecord]) -> BundleRecord | None:
-    return next((record for record in records if record.live), None)
 
 
 def _record(records: list[BundleRecord], version: str) -> BundleRecord:

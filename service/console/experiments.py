@@ -1,6 +1,5 @@
 """Experiments: which there are, what they have shown so far, and what may be done with them."""
 
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -42,7 +41,7 @@ class ExperimentPages(Controller):
 
     @get("/")
     async def all(self, request: AnyRequest, management: Managing) -> Response[bytes]:
-        return page(request, "experiments.html", experiments=await management.list(), now=datetime.now(UTC))
+        return page(request, "experiments.html", experiments=await management.list())
 
     @get("/{name:str}")
     async def one(self, request: AnyRequest, name: FromPath[str], management: Managing) -> Response[bytes]:

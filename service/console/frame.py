@@ -50,10 +50,8 @@ _ENVIRONMENT.globals |= {"asset": asset, "pages": PAGES}
 def page(request: AnyRequest, template: str, status: int = 200, **values: Any) -> Response[bytes]:
     """A template rendered: a whole page when it extends `base.html`, else a part of one, for HTMX."""
     session = session_of(request)
-    path = request.scope["path"]  # not of `request.url`, which is made with whatever Host the request has
     shared = {
-        "path": path,
-        "current": current(path),
+        "current": current(request.scope["path"]),  # not of `request.url`, which is made with whatever Host the request has
         "session": session,
         "csrf": "" if session is None else session.csrf,
         "said": _said(request, session),

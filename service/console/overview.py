@@ -15,7 +15,7 @@ from service.controllers.shapes import Ready
 from service.domain import BundleRecord
 from service.errors import AmityError
 from service.plugins import Installed, InstalledSource
-from service.population.promoting import Promoting
+from service.population.promoting import Promoting, live_of
 from service.recommend.performance import Performance
 from service.recommend.ports import ModelSource
 from service.recommend.stages import Breakers
@@ -97,7 +97,6 @@ def _open(what: str, breaker: str | None) -> Concern:
 
 async def _live(promoting: Promoting) -> BundleRecord | None:
     try:
-        records = await promoting.records()
+        return live_of(await promoting.records())
     except AmityError:
         return None  # the database is away, which the page says already
-    return next((record for record in records if record.live), None)

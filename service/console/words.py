@@ -64,7 +64,7 @@ def hours(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     if value < 1:
-        return f"{round(value * 60)} min"
+        return f"{round(value * 60)} min" if value * 60 >= 1 else f"{value * 3600:.0f} s"
     size, unit = (value, "hour") if value < 48 else (value / 24, "day")
     told = f"{size:.1f}".removesuffix(".0")
     return f"{told} {unit}{'' if told == '1' else 's'}"
@@ -73,6 +73,11 @@ def hours(value: float | None) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 person`, `2 people`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop; the rest as it is, names among it."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 FILTERS = {
@@ -84,4 +89,5 @@ FILTERS = {
     "iso": iso,
     "hours": hours,
     "plural": plural,
+    "sentence": sentence,
 }

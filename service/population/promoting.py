@@ -10,6 +10,11 @@ from service.resilience import Deadline
 from service.threads import ThreadDoor
 
 
+def live_of(records: Iterable[BundleRecord]) -> BundleRecord | None:
+    """The live one; None when none is."""
+    return next((record for record in records if record.live), None)
+
+
 def live_before(records: Iterable[BundleRecord]) -> str | None:
     """The bundle that a rollback makes live: the one published before the last; None when there is none."""
     published = sorted((record.published_at, record.version) for record in records if record.published_at)
