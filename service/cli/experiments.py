@@ -12,6 +12,7 @@ from service.controllers.decoding import decode_body
 from service.controllers.experiment_shapes import ExperimentBody, ExperimentChanges
 from service.domain_experiments import Experiment
 from service.errors import BadInput, ExperimentConflict, Problem
+from service.experiments.figures import part
 from service.experiments.management import Management
 from service.features.definitions import FEATURES
 from service.plugins import load_rankers
@@ -119,7 +120,7 @@ def _number(field: str, text: str) -> float:
 
 def _show(experiment: Experiment, as_json: bool) -> None:
     arms = [f"  {arm.name}: {arm.algorithm_version}{' (stopped)' if arm.stopped else ''}" for arm in experiment.arms]
-    answer(experiment, as_json, [f"{experiment.name} is {experiment.status}, {experiment.traffic:.2%} of viewers", *arms])
+    answer(experiment, as_json, [f"{experiment.name} is {experiment.status}, {part(experiment.traffic)} of viewers", *arms])
 
 
 def _row(experiment: Experiment) -> list[str]:
@@ -131,6 +132,6 @@ def _row(experiment: Experiment) -> list[str]:
         experiment.design,
         unit,
         experiment.layer or "",
-        f"{experiment.traffic:.2%}",
+        part(experiment.traffic),
         arms,
     ]

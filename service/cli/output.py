@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.telemetry import Progress as Report
 
@@ -61,7 +61,7 @@ class _Lines:
         self._said[step] = now_s
         if complete:
             self._complete.add(step)
-        say(f"{step}: {done:,}" if total is None else f"{step}: {done:,} of {total:,}")
+        say(f"{step}: {done:,} of {total:,}" if total is not None else f"{step}: {done:,}" if done else step)
 
 
 def answer(value: Any, as_json: bool, lines: list[str]) -> None:
@@ -73,8 +73,8 @@ def answer(value: Any, as_json: bool, lines: list[str]) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout."""
-    grid = Table(*columns, title=title, title_justify="left")
+    """A table on stdout. What is too long goes on in the next line: half a name is of no use to another command."""
+    grid = Table(*(Column(name, overflow="fold") for name in columns), title=title, title_justify="left")
     for row in rows:
         grid.add_row(*row)
     Console().print(grid, markup=False)

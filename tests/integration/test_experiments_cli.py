@@ -51,7 +51,7 @@ def test_an_experiment_is_made_started_ramped_and_stopped(settings: dict[str, st
 def test_one_command_makes_and_starts_and_says_so(settings: dict[str, str]) -> None:
     rails = ("--guardrail", "max_p95_ms=80", "--stop-arms", "--start", "--traffic", "0.1")
     done = run(settings, "create", "trial", *ARMS, *rails)
-    assert done.stdout.splitlines() == ["trial is running, 10.00% of viewers", "  control: heuristic", "  treatment: v1"]
+    assert done.stdout.splitlines() == ["trial is running, 10 % of viewers", "  control: heuristic", "  treatment: v1"]
     [listed] = told(settings, "list")
     assert (listed["guardrails"]["max_p95_ms"], listed["guardrails"]["stop"]) == (80.0, True)
 
