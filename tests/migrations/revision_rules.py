@@ -12,7 +12,15 @@ ROWS = re.compile(rf"^(?:update|delete from) {TABLE}")
 OWN = {"facts", "alembic_version"}
 """What the migrating itself writes."""
 
-TAKES_AWAY = re.compile(r"\bdrop (table|column|index|trigger|function|view|type|constraint|default)\b|\brename\b")
+TAKES_AWAY = re.compile(
+    r"\bdrop (table|column|index|trigger|function|view|materialized view|sequence|schema|type|constraint|default)\b"
+    r"|\brename\b|^truncate\b"
+)
+REWRITES = re.compile(
+    r"add column .*(\b(small|big)?serial\b|\bgenerated\b"
+    r"|\bdefault\b.*\b(nextval|random|gen_random_uuid|uuidv\d|clock_timestamp)\()"
+)
+"""Each row gets a value of its own, where one default for all costs nothing."""
 REFUSES = (
     (re.compile(r"\bset not null\b"), "set not null refuses what the version before writes"),
     (
@@ -20,7 +28,10 @@ REFUSES = (
         "another type rewrites the table, and is not what the version before expects",
     ),
     (re.compile(r"add column (?!.*\bdefault\b).*\bnot null\b"), "a column that must be given is not given by the version before"),
-    (re.compile(r"add constraint \S+ (unique|primary|exclude)"), "a unique constraint refuses what the version before writes"),
+    (
+        re.compile(r"add constraint \S+ (unique|primary|exclude)|add column .*\b(unique|primary key)\b"),
+        "a unique constraint refuses what the version before writes",
+    ),
 )
 UNCHECKED = re.compile(r"add constraint (?!.*\bnot valid\b)")
 
@@ -61,6 +72,8 @@ def _of_tables(sql: str, new: set[str], alone: bool) -> Iterator[str]:
     for table, change in ALTERED.findall(sql):
         if table not in new and UNCHECKED.search(change):
             yield "reads the whole table under its lock: add the constraint not valid, and validate it in another revision"
+        if table not in new and REWRITES.search(change):
+            yield "rewrites the whole table under its lock: add the column without, and fill it by batches"
     for table in ROWS.findall(sql):
         if table not in new | OWN and not alone:
             yield "changes rows within the transaction; go by batches, in an autocommit block"

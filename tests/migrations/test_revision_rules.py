@@ -7,6 +7,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 
 from service.repositories import migrate, revisions
@@ -58,6 +59,15 @@ async def test_every_revision_keeps_the_rules(empty_database_url: str, tmp_path:
     assert found == {}
 
 
+def test_revisions_stand_in_one_row_and_are_named_by_their_place() -> None:
+    """Two that come after the same one, as two branches of work make them, have no order; names are told to PostgreSQL, in few
+    letters."""
+    scripts = list(ScriptDirectory.from_config(revisions.configuration()).walk_revisions())[::-1]
+    names = [script.revision for script in scripts]
+    assert names == [f"{place:04}" for place in range(1, len(names) + 1)]
+    assert [script.down_revision for script in scripts] == [None, *names[:-1]]
+
+
 def test_what_contracts_names_an_earlier_revision_that_expands() -> None:
     known = revisions.history()
     expanding = [revision.name for revision in known.revisions if not revision.contracts]
@@ -73,6 +83,7 @@ def test_what_contracts_names_an_earlier_revision_that_expands() -> None:
         ("drop table matches", "takes something away"),
         ("ALTER TABLE users DROP COLUMN bio", "takes something away"),
         ("drop index interactions_received", "takes something away"),
+        ("truncate market_figures", "takes something away"),
         ("alter table users drop constraint users_age", "takes something away"),
         ("alter table users rename column bio to about", "takes something away"),
         ("alter table users rename to people", "takes something away"),
@@ -80,6 +91,9 @@ def test_what_contracts_names_an_earlier_revision_that_expands() -> None:
         ("ALTER TABLE users ALTER COLUMN age TYPE INTEGER", "another type"),
         ("ALTER TABLE users ADD COLUMN about TEXT NOT NULL", "must be given"),
         ("alter table users add constraint one_name unique (name)", "a unique constraint"),
+        ("ALTER TABLE users ADD COLUMN code INTEGER UNIQUE", "a unique constraint"),
+        ("ALTER TABLE users ADD COLUMN token UUID DEFAULT gen_random_uuid()", "rewrites the whole table"),
+        ("alter table users add column born int generated always as (2026 - age) stored", "rewrites the whole table"),
         ("alter table users add constraint old check (age > 30)", "not valid"),
         ("CREATE INDEX users_by_age ON users (age)", "holds up all writers"),
         ("create unique index concurrently users_by_name on users (name)", "a unique index"),
@@ -95,6 +109,7 @@ def test_what_would_harm_those_who_are_there_is_found_out(sql: str, reason: str)
     [
         "ALTER TABLE users ADD COLUMN about TEXT DEFAULT '' NOT NULL",
         "ALTER TABLE users ADD COLUMN about TEXT",
+        "ALTER TABLE users ADD COLUMN told_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL",
         "alter table users add constraint old check (age > 30) not valid",
         "alter table users validate constraint old",
         "create table new (id bigint not null); create index new_by_id on new (id)",
