@@ -77,6 +77,24 @@ def test_the_first_stop_leads_past_the_navigation(page: Page) -> None:
     assert page.evaluate("document.activeElement.id") == "content"
 
 
+def test_what_got_into_a_page_all_the_same_does_not_run(watched: Watched, page: Page) -> None:
+    page.goto(PERSON)
+    page.evaluate("""() => {
+        const put = (html) => document.body.insertAdjacentHTML('beforeend', html);
+        const script = document.createElement('script');
+        script.textContent = 'window.ran = "script"';
+        document.body.append(script);
+        put('<svg><a id="bad" onclick="window.ran = 1" hx-on:click="window.ran = 2" style="color: rgb(1, 2, 3)">x</a></svg>');
+        const bad = document.getElementById('bad');
+        htmx.process(bad);
+        bad.dispatchEvent(new Event('click', { bubbles: true }));
+    }""")
+    assert page.evaluate("window.ran") is None
+    assert page.evaluate("getComputedStyle(document.getElementById('bad')).color") != "rgb(1, 2, 3)"
+    assert any("Content Security Policy" in said for said in watched.wrong)
+    watched.wrong.clear()
+
+
 def test_choosing_a_ranker_swaps_the_slates_alone_and_keeps_them_in_the_address(page: Page) -> None:
     page.goto(PERSON)
     page.evaluate("window.stays = true")
