@@ -96,8 +96,7 @@ def coming(tmp_path_factory: pytest.TempPathFactory) -> NextVersion:
 
 @contextmanager
 def operator(world: World, coming: NextVersion, folder: Path) -> Iterator[Operator]:
-    """With a replica of this version, and callers until the end: none of their requests has failed or was degraded. Each that is
-    replaced serves beside the one that replaces it for a while; more of them would do the same once more."""
+    """With a replica of this version, and callers until the end: none of their requests has failed or was degraded."""
     words = {"0006": coming.before, "0008": coming.values, "20261122T101500-5f3c": world.newer}
     rotation = Rotation()
     with ExitStack() as stack:
@@ -129,6 +128,7 @@ def test_every_step_forward_and_back_loses_no_request(world: World, coming: Next
         assert f"{ours} (" in acting.is_refused(4, coming.root)
         publishes_and_takes_back(acting)
 
+        acting.starts(2, coming.root)
         acting.ends_the_oldest()
         assert acting.runs(4, coming.root)["applied"] == [coming.contract]
         acting.everywhere(8)
@@ -137,6 +137,7 @@ def test_every_step_forward_and_back_loses_no_request(world: World, coming: Next
         assert acting.runs(5, coming.root)["undone"] == [coming.contract]
         acting.starts(3, ROOT)
         acting.everywhere(9)
+        acting.ends_the_oldest()
         acting.ends_the_oldest()
         assert acting.runs(6, coming.root)["undone"] == [coming.values, coming.column]
         acting.everywhere(10)
