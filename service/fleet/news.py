@@ -107,7 +107,7 @@ class News:
                 tasks.create_task(self._beat(), name="amity-news-heartbeat")
                 tasks.create_task(self._listen(), name="amity-news-listener")
         finally:
-            self._lapse("stopped")
+            self._distrust()  # a stop in good order is nothing to warn of
 
     async def _beat(self) -> None:
         while True:
@@ -158,13 +158,16 @@ class News:
         self._heard_s = sent_s
 
     def _lapse(self, cause: str) -> None:
-        if not self._trusted:
-            return
-        self._trusted = False
-        NEWS_LIVE.set(0)
-        NEWS_LAPSED.inc()
-        _log.warning("news lapsed", cause=cause)
-        self._lapsed()
+        if self._trusted:
+            NEWS_LAPSED.inc()
+            _log.warning("news lapsed", cause=cause)
+            self._distrust()
+
+    def _distrust(self) -> None:
+        if self._trusted:
+            self._trusted = False
+            NEWS_LIVE.set(0)
+            self._lapsed()
 
     def _hear(self, people: Sequence[int]) -> None:
         for listener in self._listeners:

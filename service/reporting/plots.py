@@ -15,6 +15,7 @@ _LABEL_PX = 15
 """Least distance of two names beside the lines."""
 _LABEL_LETTERS = 15
 """As many have room beside the lines."""
+_BAR_PX = 12
 
 Say = Callable[[float], str]
 
@@ -40,14 +41,14 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Scale(msgspec.Struct, frozen=True):
-    """From days and values to places on the picture."""
+    """From days and values to places on the picture. `last_day`: 1 at the least."""
 
     last_day: float
     low: float
     high: float
 
     def x(self, day: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (day / self.last_day if self.last_day else 0.0)
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (day / self.last_day)
 
     def y(self, value: float) -> float:
         """Cut where it would leave the picture by far, as the first days' intervals do."""
@@ -99,7 +100,7 @@ def _scale(plot: Plot, lines: Sequence[Line]) -> _Scale:
             shown += [value for value in bounds if value is not None]
     low, high = max(min(shown), plot.floor), min(max(shown), plot.ceiling)
     room = (high - low) * 0.08 or abs(high) * 0.5 or 1.0
-    return _Scale(last_day, max(low - room, plot.floor), min(high + room, plot.ceiling))
+    return _Scale(max(last_day, 1.0), max(low - room, plot.floor), min(high + room, plot.ceiling))
 
 
 def _axes(plot: Plot, scale: _Scale) -> list[str]:
@@ -112,7 +113,7 @@ def _axes(plot: Plot, scale: _Scale) -> list[str]:
     if plot.baseline is not None:
         y = scale.y(plot.baseline)
         parts.append(f'<line class="baseline" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    for day in ticks(0, scale.last_day) if scale.last_day else [0.0]:
+    for day in ticks(0, scale.last_day):
         x = scale.x(day)
         parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{day:g}</text>')
     middle = (_LEFT + right) / 2
@@ -120,12 +121,16 @@ def _axes(plot: Plot, scale: _Scale) -> list[str]:
 
 
 def _band(line: Line, scale: _Scale) -> str:
-    """The area between the intervals' ends, where there are any; open above where an end is out of sight."""
-    known = [(day, each) for day, each in zip(line.days, line.estimates, strict=True) if each.low is not None]
+    """The area between the intervals' ends, where there are any; open above where an end is out of sight. One alone is a bar."""
+    pairs = zip(line.days, line.estimates, strict=True)
+    known = [(scale.x(day), each) for day, each in pairs if each.low is not None]
     if not known:
         return ""
-    upper = [f"{scale.x(day):.1f},{scale.y(_or_far(each.high)):.1f}" for day, each in known]
-    lower = [f"{scale.x(day):.1f},{scale.y(each.low or 0.0):.1f}" for day, each in reversed(known)]
+    if len(known) == 1:
+        ((x, alone),) = known
+        known = [(x - _BAR_PX / 2, alone), (x + _BAR_PX / 2, alone)]
+    upper = [f"{x:.1f},{scale.y(_or_far(each.high)):.1f}" for x, each in known]
+    lower = [f"{x:.1f},{scale.y(each.low or 0.0):.1f}" for x, each in reversed(known)]
     return f'<polygon class="band c{line.colour % _N_COLOURS}" points="{" ".join([*upper, *lower])}"/>'
 
 
@@ -145,7 +150,7 @@ def _points(line: Line, scale: _Scale, say: Say) -> str:
     for place, (day, each) in enumerate(named):
         last = " last" if place == len(named) - 1 else ""
         at = f'cx="{scale.x(day):.1f}" cy="{scale.y(each.value or 0.0):.1f}"'
-        said = escape(f"{line.name}, day {day:g}: {_said(each, say)}")
+        said = escape(f"{line.name}, day {day:.2g}: {_said(each, say)}")
         dots.append(f'<circle class="dot{last} c{line.colour % _N_COLOURS}" {at} r="4"><title>{said}</title></circle>')
     return "".join(dots)
 

@@ -102,6 +102,15 @@ async def test_without_a_heartbeat_for_a_second_news_is_dead_and_lapses_once() -
         assert counted("amity_news_live") == 0
 
 
+async def test_a_stop_in_good_order_drops_what_is_held_and_counts_as_no_lapse() -> None:
+    before = counted("amity_news_lapsed_total")
+    async with running(Replica()) as replica:
+        await replica.until_live()
+    assert replica.story == [False, False]
+    assert counted("amity_news_lapsed_total") == before
+    assert counted("amity_news_live") == 0
+
+
 async def test_a_heartbeat_that_was_long_on_its_way_proves_nothing() -> None:
     async with running(Replica()) as replica:
         await replica.until_live()

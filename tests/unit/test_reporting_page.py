@@ -124,6 +124,16 @@ def test_a_line_and_its_band_are_where_the_figures_are() -> None:
     assert float(zero.get("y1") or 0) == pytest.approx(band[2][1], abs=0.1)
 
 
+def test_of_a_single_look_the_interval_is_a_bar_on_an_axis_of_a_day() -> None:
+    root = plotted(Line("treatment", (0.01,), (Estimate(value=0.1, low=-0.2, high=0.4),), 1))
+    group = root.find("g")
+    assert group is not None
+    band = places(group[0])
+    assert band[1][0] - band[0][0] == 12
+    assert band[2][1] - band[1][1] > HEIGHT / 3
+    assert "1" in [element.text for element in root if element.get("class") == "tick"]
+
+
 def test_wide_intervals_of_the_first_days_do_not_flatten_the_rest() -> None:
     wide, narrow = Estimate(value=0.1, low=-0.99, high=400.0), Estimate(value=0.1, low=0.05, high=0.15)
     root = plotted(Line("treatment", tuple(map(float, range(1, 11))), (wide, wide, *[narrow] * 8), 1))
