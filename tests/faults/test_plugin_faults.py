@@ -175,7 +175,7 @@ def test_plugins_that_cannot_be_used_are_reported_and_the_service_starts(replica
 
 
 def test_a_default_ranker_that_cannot_be_used_keeps_the_service_from_starting(plugged: dict[str, str]) -> None:
-    done = amity(plugged | {"AMITY_DEFAULT_RANKER": "exits_on_import"}, "serve")
+    done = amity(plugged | {"AMITY_DEFAULT_RANKER": "exits_on_import", "AMITY_PORT": "0"}, "serve")
     assert (done.returncode, done.stderr.strip().splitlines()[-1][:7]) == (1, "amity: ")
     assert "exits_on_import" in done.stderr
     assert "Traceback" not in done.stderr

@@ -102,7 +102,3 @@ async def test_a_key_that_may_only_write_drops_no_pools_of_everybody_but_one_wit
         headers = {"Authorization": "Bearer ops"}
         answer = await client.post("/api/v1/recommendations/refresh", json={"all": True}, headers=headers)
     assert answer.status_code == 200
-
-
-async def test_what_is_not_there_yet_is_absent(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/console")).status_code == 404
