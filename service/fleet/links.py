@@ -1,5 +1,6 @@
 """The ways to Redis: one server or a Sentinel group behind one master, or a Cluster. No caller above can tell them apart."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
@@ -34,6 +35,20 @@ class Link(Protocol):
     async def close(self) -> None: ...
 
 
+class Sentinels(Sentinel):
+    """redis-py's, asked by one caller at a time. It moves whoever knew the master to the front of its list over an await: of two
+    callers at once, one put a Sentinel twice into the list and another out of it, not to be asked or closed ever again."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)  # type: ignore[no-untyped-call]
+        self._asked = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        async with self._asked:
+            found: tuple[str, int] = await super().discover_master(service_name)
+            return found
+
+
 def open_link(url: str, timeout_s: float) -> Link:
     """Connects to nothing yet. Raises BadSetting, quoting no secret, for a URL that cannot be used."""
     address = parse(url)
@@ -59,7 +74,7 @@ def _sentinel_pool(address: Address, timeout_s: float) -> ConnectionPool:
     """
     share_s = timeout_s / len(address.hosts)
     for_sentinels = {name: value for name, value in address.options.items() if name.startswith("ssl_")} | address.sentinel_options
-    watchers = Sentinel(
+    watchers = Sentinels(
         address.hosts,
         sentinel_kwargs=connection_options(for_sentinels, share_s) | {"socket_timeout": share_s, "ssl": address.tls},
     )

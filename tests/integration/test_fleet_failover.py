@@ -10,6 +10,7 @@ import pytest
 from service.fleet import keys
 from service.fleet.client import Fleet
 from service.fleet.leases import Leases
+from service.fleet.links import Sentinels
 from service.fleet.news import News
 from service.fleet.tokens import ViewerTokens
 from service.resilience import Breaker, Deadline
@@ -176,6 +177,27 @@ async def test_a_dead_sentinel_is_passed_over(servers: object) -> None:
         group.sentinels[0].kill()
         async with opened(group.url) as fleet:
             assert None not in await viewers(fleet)
+
+
+class Watcher:
+    """A Sentinel that knows the master as `state` says, after a moment."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    async def sentinel_masters(self) -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        return {"main": {"is_master": True, "is_odown": False, "num-other-sentinels": 1, "port": 1, **self.state}}
+
+
+async def test_no_sentinel_is_lost_when_several_ask_at_once() -> None:
+    doubting: Any = Watcher({"is_sdown": True})
+    sure: Any = Watcher({"is_sdown": False, "ip": "10.0.0.1"})
+    watchers = Sentinels([])
+    for _ in range(3):
+        watchers.sentinels = [doubting, sure]
+        found = await asyncio.gather(*(watchers.discover_master("main") for _ in range(3)))
+        assert (found, set(watchers.sentinels)) == ([("10.0.0.1", 1)] * 3, {doubting, sure})
 
 
 async def _all_there(fleet: Fleet) -> bool:
