@@ -46,8 +46,10 @@ class GatheredHistogram(Histogram):
         self._sum.inc(float(values.sum()))
 
     def _child_samples(self) -> tuple[Sample, ...]:
+        """Where values may be negative, OpenMetrics has neither a sum nor a count beside the buckets."""
         self._enter()
-        return tuple(super()._child_samples())
+        samples = tuple(super()._child_samples())
+        return samples if self._upper_bounds[0] >= 0 else tuple(each for each in samples if each.name == "_bucket")
 
 
 class LoopCounter(Counter):

@@ -153,7 +153,7 @@ def test_a_ranker_in_the_shadow_is_compared_with_the_one_that_serves(plugged: di
     for viewer in range(30, 34):
         assert replica.recommend(viewer, use_cache=False)["algorithm_version"] == "v1"
     names = ("rank_correlation", "score_drift")
-    counts = [f'amity_shadow_{name}_count{{against="v1",ranker="heuristic"}} 4.0' for name in names]
+    counts = [f'amity_shadow_{name}_bucket{{against="v1",le="+Inf",ranker="heuristic"}} 4.0' for name in names]
     counts.append('amity_shadow_seconds_count{ranker="heuristic"} 4.0')
     assert eventually(lambda: all(count in replica.client.get("/metrics").text for count in counts), 30)
     replica.assert_unharmed()

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from service.samples import GatheredHistogram, LoopCounter
 
@@ -25,6 +27,14 @@ def test_gathered_histogram_reads_like_the_plain_one(values: list[float]) -> Non
             metric.labels("one").observe(round(value * 8) / 8)  # sums of eighths do not depend on their order
             metric.labels("two").observe(value, {"trace_id": "1"})
     assert lines(registries[0]) == lines(registries[1])
+
+
+def test_of_values_that_may_be_negative_openmetrics_can_be_read() -> None:
+    registry = CollectorRegistry()
+    GatheredHistogram("amity_drift", "Help", buckets=(-1.0, 0.0, 1.0), registry=registry).observe(-0.5)
+    text = openmetrics.generate_latest(registry).decode()  # type: ignore[no-untyped-call]
+    (family,) = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    assert [each.value for each in family.samples if each.name == "amity_drift_bucket"] == [0, 1, 1, 1]
 
 
 @given(st.sampled_from([0.0, 0.0005, 0.001, 0.05, 0.1, 7.0]))
