@@ -1,16 +1,14 @@
 """The manifests of k8s/ as kubectl renders them."""
 
-import os
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.embedded import ROOT
+from tests.programs import program
 
 Manifest = dict[str, Any]
 K8S = ROOT / "k8s"
@@ -18,13 +16,8 @@ OVERLAYS = ("staging", "staging/migrate", "production", "production/migrate")
 
 
 def kubectl() -> str:
-    """The program; without it a test is skipped, except on a machine that has to have it."""
-    found = shutil.which("kubectl")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("kubectl is missing")
-        pytest.skip("kubectl is missing: it renders the manifests")
-    return found
+    """The program that renders the manifests."""
+    return program("kubectl", brought_by="a release of Kubernetes")
 
 
 @cache

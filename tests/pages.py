@@ -2,7 +2,7 @@
 
 A fenced block of the language `sh` is typed by a test. One that cannot be says why in the line above it:
 `<!-- not run: needs a Docker engine -->`, which no reader sees. One that `<!-- needs: prometheus -->` is left out where there is
-no such program, but in CI, which has them all.
+no such program, but in CI, which has to have them all.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.embedded import ROOT
+from tests.programs import all_are_demanded
 
 _LINES = re.compile(r"^(#+) +([^\n]*)$|^```(\w*)[^\n]*\n(.*?)^```$|^<!-- (not run|needs): (.*?) -->$", re.MULTILINE | re.DOTALL)
 END_S = 30.0
@@ -44,7 +45,7 @@ class Block:
     @property
     def can_run(self) -> bool:
         missing = self.needs and shutil.which(self.needs) is None
-        return not self.not_run and (not missing or "CI" in os.environ)
+        return not self.not_run and (not missing or all_are_demanded())
 
 
 def blocks(page: Path) -> list[Block]:

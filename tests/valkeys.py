@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import signal
 import socket
 import ssl
@@ -18,6 +17,7 @@ from service.embedded import binaries
 from service.embedded.identity import direct
 from service.embedded.places import Home
 from service.embedded.program import Program, Report
+from tests.programs import program
 from tests.proxy import Proxy
 from tests.servers import PrivateServer, fresh_name, run_home
 
@@ -206,8 +206,5 @@ class Certificates:
 
     def _make(self, *arguments: str | Path) -> None:
         new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-        subprocess.run(["openssl", *new, *arguments], check=True, capture_output=True)
-
-    @staticmethod
-    def can_be_made() -> bool:
-        return shutil.which("openssl") is not None
+        openssl = program("openssl", brought_by="Debian's package openssl")
+        subprocess.run([openssl, *new, *arguments], check=True, capture_output=True)

@@ -1,8 +1,6 @@
 """A Chromium, and a service with keys for it to look at: a small demo population with two bundles."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,23 +8,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.looking import Watched
+from tests.programs import program
 from tests.replicas import Replica
 from tests.world import World
 
 KEY = "open sesame"
 
 expect.set_options(timeout=20_000)  # ms, for busy machines
-
-
-def chromium() -> str:
-    """Where it is; skips the test where there is none, which CI must not do."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        told = "needs chromium, a Debian package, on the PATH"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +31,7 @@ def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def browser(service: Replica) -> Iterator[Browser]:
     """Started after the service and ended before it: while Playwright runs, its event loop is this thread's, and what the other
     fixtures run would find no place."""
-    path = chromium()
+    path = program("chromium", "chromium-browser", "google-chrome", brought_by="Debian's package chromium")
     with (
         sync_playwright() as playwright,
         closing(playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])) as made,

@@ -1,7 +1,6 @@
 """deploy/haproxy.cfg in front of two servers that are no replicas: what people get when one of them hangs."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +12,9 @@ import httpx
 import pytest
 
 from tests.embedded import ROOT, eventually
+from tests.programs import program
 from tests.reader import free_port
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy") is None and "CI" not in os.environ, reason="haproxy is not on the PATH (package haproxy)"
-)
 SERVER = """
 import http.server, sys
 
@@ -53,7 +50,7 @@ def people(servers: dict[str, subprocess.Popen[bytes]], tmp_path: Path) -> Itera
     port = free_port()
     addresses = {f"REPLICA_{number}": f"127.0.0.1:{name}" for number, name in enumerate(servers, 1)}
     settings = {"PATH": os.environ["PATH"], "LISTEN": f"127.0.0.1:{port}", "OPERATIONS": f"127.0.0.1:{free_port()}", **addresses}
-    command = ["haproxy", "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
+    command = [program("haproxy", brought_by="Debian's package haproxy"), "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, env=settings, stdout=log, stderr=log) as balancer:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
             assert eventually(lambda: {answer(client, viewer) for viewer in range(20)} == set(servers))

@@ -18,6 +18,7 @@ from service.embedded.lease import Lease
 from service.embedded.places import socket_folder
 from tests.embedded import ROOT, eventually, everything_stopped
 from tests.pages import Block, Shell, blocks
+from tests.programs import program
 from tests.reader import Reader, free_port, reader_settings
 from tests.replicas import PATIENT
 from tests.servers import fresh_name, run_home
@@ -40,13 +41,7 @@ FOLDER = "amity-three"
 WAYS_TO_METRICS = ("/metrics", "/metrics/", "//metrics", "/%6Detrics")
 SCRAPED_S = 40.0
 """Prometheus asks every 15 s."""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        shutil.which("haproxy") is None and "CI" not in os.environ, reason="haproxy is not on the PATH (package haproxy)"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(slots=True)
@@ -120,6 +115,7 @@ def asked_for(prometheus: str, query: str) -> list[float]:
 
 
 def test_a_reader_gets_from_a_checkout_to_three_replicas_with_dashboards_and_an_experiment(home: Path, tmp_path: Path) -> None:
+    program("haproxy", brought_by="Debian's package haproxy")
     ports = {port: free_port() for port in PORTS}
     url = f"http://127.0.0.1:{ports['8000']}"
     with Shell(tmp_path, reader_settings(home, **PATIENT), ports) as shell:

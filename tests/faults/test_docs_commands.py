@@ -16,6 +16,7 @@ from service.embedded.lease import Lease
 from service.embedded.places import socket_folder
 from tests.embedded import ROOT, eventually, everything_stopped
 from tests.pages import Shell, blocks
+from tests.programs import program
 from tests.reader import Reader, free_port, reader_settings
 from tests.replicas import PATIENT
 from tests.servers import fresh_name, run_home
@@ -38,13 +39,7 @@ INSTEAD = {
 }
 AGAIN = {"make run": "true"}
 """On other pages it runs already."""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(420),
-    pytest.mark.skipif(
-        shutil.which("curl") is None and "CI" not in os.environ, reason="the pages ask with curl, which is not here"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +63,7 @@ def words() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def running(home: Path, words: dict[str, str]) -> Iterator[Path]:
     """The home of somebody who has done the first step of the first page; what it started runs until all pages are read."""
+    program("curl", brought_by="Debian's package curl")
     with terminal(home, words) as reader:
         reader.instead = dict(INSTEAD)
         reader.reads("docs/getting-started.md", START)
@@ -103,19 +99,18 @@ def test_a_page_for_who_has_it_running(reader: Reader, page: str) -> None:
 
 
 def test_the_client_is_generated_as_make_does_and_its_program_is_typed_and_works(reader: Reader, home: Path) -> None:
-    generate = Path(sys.prefix) / "client" / "bin" / "openapi-python-client"
-    if not generate.exists() and "CI" not in os.environ:
-        pytest.skip("`make client` has installed no generator of clients")
+    generator = Path(sys.prefix) / "client" / "bin"
+    generate = program("openapi-python-client", brought_by="make client", folder=generator)
     options = re.findall(r"^CLIENT := (.*)$", (ROOT / "Makefile").read_text(), re.M)[0].replace(
         "build/amity-client", str(home / "client")
     )
-    ran([str(generate), "generate", *options.split()], PATH=f"{generate.parent}{os.pathsep}{os.environ['PATH']}")
-    program = home / "program.py"
+    ran([generate, "generate", *options.split()], PATH=f"{generator}{os.pathsep}{os.environ['PATH']}")
+    typed = home / "program.py"
     (told,) = [block.text for block in blocks(ROOT / "docs/api.md") if block.language == "python"]
-    program.write_text(reader.shell.changed(told))
-    strictly = ["--strict", "--config-file=", f"--cache-dir={home / 'mypy'}", str(program)]
+    typed.write_text(reader.shell.changed(told))
+    strictly = ["--strict", "--config-file=", f"--cache-dir={home / 'mypy'}", str(typed)]
     ran([sys.executable, "-m", "mypy", *strictly], MYPYPATH=str(home / "client"))
-    said = ran([sys.executable, str(program)], PYTHONPATH=str(home / "client"))
+    said = ran([sys.executable, str(typed)], PYTHONPATH=str(home / "client"))
     assert "InteractionsReply(recorded=1" in said
     assert "Problem(field='limit'" in said
 

@@ -1,7 +1,5 @@
 """Alerts fire when people are hurt and keep still when they are not, as Prometheus itself judges them."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 import yaml
 
 from tests.embedded import ROOT
+from tests.programs import program
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 ROUTE = "/api/v1/recommendations/users/{user_id}/recommendations"
@@ -17,12 +16,7 @@ GET = f'method="GET", route="{ROUTE}"'
 
 
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("promtool is missing")
-        pytest.skip("promtool is missing: it belongs to Prometheus")
-    return found
+    return program("promtool", brought_by="Debian's package prometheus")
 
 
 def judged(folder: Path, given: dict[str, str], alert: str, at: str, fires: list[dict[str, str]], every: str = "1m") -> None:

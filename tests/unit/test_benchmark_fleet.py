@@ -1,6 +1,5 @@
 """What the fleet's benchmark tells haproxy, and what it makes of the figures."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from benchmarks import fleet
 from benchmarks.fleet import Balance, Fleet, Part, haproxy_config, request_cpu_ms
 from benchmarks.load import Load
+from tests.programs import program
 
 BALANCES: tuple[Balance, ...] = ("round", "path")
 
@@ -30,12 +30,12 @@ def test_requests_go_round_or_by_their_path(balance: Balance, line: str) -> None
     assert balances == [line]
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not on the PATH")
 @pytest.mark.parametrize("balance", BALANCES)
 def test_haproxy_takes_the_configuration_without_a_warning(balance: Balance, tmp_path: Path) -> None:
+    haproxy = program("haproxy", brought_by="Debian's package haproxy")
     file = tmp_path / "haproxy.cfg"
     file.write_text(haproxy_config(18000, [19001, 19002, 19003], balance))
-    checked = subprocess.run(["haproxy", "-c", "-f", str(file)], capture_output=True, text=True, check=False)
+    checked = subprocess.run([haproxy, "-c", "-f", str(file)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "WARNING" not in checked.stdout + checked.stderr
 

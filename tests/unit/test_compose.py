@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from service.settings import Settings, load, variable
 from tests.embedded import ROOT
 from tests.image import instructions, settings_of_image
 from tests.pages import Shell, blocks
+from tests.programs import program
 from tests.reader import reader_settings
 
 DEPLOY = ROOT / "deploy"
@@ -207,22 +207,17 @@ def datasources(part: Any) -> list[Any]:
     return []
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None and "CI" not in os.environ, reason="haproxy is not on the PATH")
 @pytest.mark.parametrize("n_replicas", [1, 2, 6])
 @pytest.mark.parametrize("resolver", [{}, {"RESOLVE": "127.0.0.11:53"}], ids=["addresses", "names"])
 def test_haproxy_takes_its_configuration_without_a_warning(n_replicas: int, resolver: dict[str, str]) -> None:
     replicas = {f"REPLICA_{number}": f"127.0.0.1:{8000 + number}" for number in range(1, n_replicas + 1)}
     settings = {"PATH": os.environ["PATH"], "LISTEN": "127.0.0.1:18000", "OPERATIONS": ":18404", **replicas, **resolver}
-    command = ["haproxy", "-c", "-f", str(DEPLOY / "haproxy.cfg")]
+    command = [program("haproxy", brought_by="Debian's package haproxy"), "-c", "-f", str(DEPLOY / "haproxy.cfg")]
     checked = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     assert (checked.returncode, "WARNING" in checked.stderr) == (0, False), checked.stderr
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None and "CI" not in os.environ, reason="promtool is not on the PATH (package prometheus)"
-)
 def test_prometheus_takes_its_configuration_and_rules() -> None:
-    checked = subprocess.run(
-        ["promtool", "check", "config", "prometheus.yml"], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
-    )
+    command = [program("promtool", brought_by="Debian's package prometheus"), "check", "config", "prometheus.yml"]
+    checked = subprocess.run(command, cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -1,7 +1,6 @@
 """The image, as far as it can be told without a Docker engine: what goes in, how it is made, and how it says that it is well."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,12 +18,8 @@ import pytest
 from service.settings import Settings, load, variable
 from tests.embedded import ROOT
 from tests.image import instructions, settings_of_image
+from tests.programs import program
 from tests.replicas import environment
-
-SKIPPED = pytest.mark.skipif(
-    shutil.which("hadolint", path=str(Path(sys.executable).parent)) is None and "CI" not in os.environ,
-    reason="hadolint is not installed (make test installs it)",
-)
 
 
 def copied() -> list[str]:
@@ -49,10 +44,9 @@ def tracked(folder: str) -> set[str]:
     return set(subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
-@SKIPPED
 def test_hadolint_finds_nothing_to_complain_of() -> None:
-    hadolint = Path(sys.executable).with_name("hadolint")
-    checked = subprocess.run([str(hadolint), "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    hadolint = program("hadolint", brought_by="make test", folder=Path(sys.executable).parent)
+    checked = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
