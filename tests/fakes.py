@@ -224,17 +224,21 @@ class MemoryRedis:
         return self._replace([keys.GENERATION_OF_ALL] if viewer_ids is None else map(keys.generation, viewer_ids))
 
     def prolonged(self, viewer_id: int) -> list[Command]:
-        return [("EXPIRE", keys.version(viewer_id), 60)]
+        return [("GETEX", name) for name in (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)]
 
     async def run(self, what: str, commands: Sequence[Command], deadline: Deadline) -> list[Any] | None:
         if self.away:
             return None
-        for command in commands:
-            if command[0] == "SET":
-                self.values[str(command[1])] = command[2]  # type: ignore[assignment]
-            elif command[0] == "RELEASE":
-                await self.release(str(command[1]), str(command[2]))
-        return [b"OK"] * len(commands)
+        return [await self._done(command) for command in commands]
+
+    async def _done(self, command: Command) -> bytes | None:
+        if command[0] == "SET":
+            self.values[str(command[1])] = command[2]  # type: ignore[assignment]
+        elif command[0] == "RELEASE":
+            await self.release(str(command[1]), str(command[2]))
+        elif command[0] == "GETEX":
+            return self.values.get(str(command[1]))
+        return b"OK"
 
     async def contend(self, key: str, owner: str, life_ms: int, names: Sequence[str]) -> tuple[bool, list[bytes | None]] | None:
         if self.away:

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -37,6 +37,11 @@ class Tokens(msgspec.Struct, frozen=True):
     def of(cls, values: Sequence[bytes | None]) -> Self:
         """As read. One that is not there is like none that was written."""
         return cls(*["" if value is None else value.decode("ascii", "replace") for value in values])
+
+    @classmethod
+    def told(cls, replies: Sequence[Any]) -> Self | None:
+        """As the replies to `prolonged` tell them; None where one is not there, or was refused."""
+        return cls.of(replies) if all(isinstance(reply, bytes) for reply in replies) else None
 
 
 class ViewerTokens:
@@ -78,9 +83,9 @@ class ViewerTokens:
         return await self._replace([keys.GENERATION_OF_ALL] if viewer_ids is None else map(keys.generation, viewer_ids))
 
     def prolonged(self, viewer_id: int) -> list[Command]:
-        """What to send along when a pool is stored, so that the tokens outlive it."""
+        """What to send along when a pool is stored, so that the tokens outlive it. The replies tell how they stand just then."""
         names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)
-        return [("EXPIRE", name, self._life_s) for name in names]
+        return [("GETEX", name, "EX", self._life_s) for name in names]
 
     async def _create(self, names: list[str], deadline: Deadline) -> Iterator[bytes] | None:
         commands: list[Command] = [("SET", name, secrets.token_hex(8), "NX", "EX", self._life_s) for name in names]

@@ -11,6 +11,7 @@ from amity_rankers.contract import Ids
 from numpy.typing import NDArray
 
 from service.domain import Degradation, ServedFeatures
+from service.fleet.tokens import Tokens
 from service.recommend.flights import Shared, SingleFlight
 from service.recommend.identifiers import uuid7
 from service.recommend.once import Lease, Once
@@ -54,11 +55,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
-    """A pool and what was bent for it; `features` for whom it was made. `is_new` False: somebody else has made it."""
+    """A pool and what was bent for it; `features` for whom it was made, and the viewer's `tokens` as they stood when it was
+    stored. `is_new` False: somebody else has made it."""
 
     pool: Pool
     degraded: tuple[Degradation, ...] = ()
     features: ServedFeatures | None = None
+    tokens: Tokens | None = None
     is_new: bool = True
 
 
@@ -94,8 +97,9 @@ class Computation:
         self.sources = retrieval.configuration
         """The source configuration in words."""
 
-    async def make(self, job: Job, deadline: Deadline, trail: Trail) -> tuple[Pool, ServedFeatures | None]:
-        """The pool, and its features for the one caller for whom it was made."""
+    async def make(self, job: Job, deadline: Deadline, trail: Trail) -> Made:
+        """The pool, and its features and tokens for the one caller for whom it was made: another may have come since the tokens
+        were read."""
         if job.shared:
             flight = (job.key, job.generations, job.marks.digest, job.instead_of)
             with stage("awaited") if self._flights.flies(flight) else nullcontext():
@@ -103,7 +107,7 @@ class Computation:
         else:
             made, leads = await self._make(job, deadline), True
         trail.extend(made.degraded)
-        return made.pool, made.features if leads else None
+        return made if leads else replace(made, features=None, tokens=None)
 
     def side_by_side(self, first: Job, second: Job) -> tuple[Job, Job]:
         """Two jobs of one asking that differ in their ranker: candidates are looked for once, for whichever is made first. Their
@@ -143,12 +147,14 @@ class Computation:
         ranked = await self._ranking.rank(task, deadline, trail)
         best_first = order(found.ids, ranked.scores) if ranked.names else np.arange(len(found.ids))
         pool = _pool(pool_id, job, found, ranked, best_first, retrieved.incarnations)
+        stored = None
         if job.generations is not None and not trail.degraded:
             with stage("store"):
-                is_over = await self._pools.write(job.key, pool, lease.giving_up if lease is not None else ())
+                stored = await self._pools.write(job.key, pool, lease.giving_up if lease is not None else ())
             if lease is not None:
-                lease.is_over = is_over
-        return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, task))
+                lease.is_over = stored is not None
+        tokens = None if stored is None else stored.tokens
+        return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, task), tokens)
 
     async def _retrieve(self, job: Job, seed: int, deadline: Deadline) -> Retrieved:
         trail, asking = Trail(), job.asking

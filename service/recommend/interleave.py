@@ -132,8 +132,7 @@ class Interleaving:
     async def _pool(self, side: _Side, supply: Made | Job) -> Made:
         if isinstance(supply, Made):
             return supply
-        pool, features = await self._courses.computation.make(supply, side.turn.deadline, side.turn.trail)
-        return Made(pool, features=features)
+        return await self._courses.computation.make(supply, side.turn.deadline, side.turn.trail)
 
     async def _afresh(self, sides: Sequence[_Side], draft: _Draft) -> _Draft:
         """The slate out of new pools in the place of those found; as it is when all were new."""

@@ -52,6 +52,13 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     standing: Literal["hit", "stale", "miss", "unusable", "unavailable", "unasked"]
 
 
+class Stored(msgspec.Struct, frozen=True, eq=False):
+    """What a Redis answered that was there to take a pool: the viewer's tokens as they stood just after it, None where they have
+    to be read by themselves."""
+
+    tokens: Tokens | None
+
+
 class Pools:
     """Whatever Redis does, a call ends within its time limit, and nothing is raised."""
 
@@ -102,12 +109,13 @@ class Pools:
         value, lease = read[1]
         return decode(value) if value else None, lease is not None
 
-    async def write(self, key: PoolKey, pool: Pool, along: Sequence[Command] = ()) -> bool:
-        """Keep a pool for its hard life, here and for all; whether Redis was there to take it, and what was sent along."""
+    async def write(self, key: PoolKey, pool: Pool, along: Sequence[Command] = ()) -> Stored | None:
+        """Keep a pool for its hard life, here and for all; None when Redis was not there to take it, and what was sent along."""
         self._held.put(key, pool)
         store = ("SET", key.pool, encode(pool), "EX", self.lives.hard_s)
-        commands = [store, *self._tokens.prolonged(key.viewer_id), *along]
-        return await self._redis.run("store pool", commands, Deadline(_LONGEST_S)) is not None
+        prolonged = self._tokens.prolonged(key.viewer_id)
+        replies = await self._redis.run("store pool", [store, *prolonged, *along], Deadline(_LONGEST_S))
+        return None if replies is None else Stored(Tokens.told(replies[1 : 1 + len(prolonged)]))
 
     async def _read(self, wanted: Wanted, deadline: Deadline) -> Look:
         read = await self._tokens.read(wanted.key.viewer_id, wanted.names if wanted.use_cache else (), deadline)

@@ -123,14 +123,16 @@ class Courses:
 
     async def compute(self, turn: Turn, job: Job, viewer: ViewerState) -> Course:
         """A new pool, shown by a state that was read after it was made: making one takes long enough for a block."""
-        pool, features = await self.computation.make(job, turn.deadline, turn.trail)
-        viewer, tokens = await self.newest(turn, viewer)
-        return await self.show(turn, pool, viewer, tokens, features)
+        made = await self.computation.make(job, turn.deadline, turn.trail)
+        viewer, tokens = await self.newest(turn, viewer, made.tokens)
+        return await self.show(turn, made.pool, viewer, tokens, made.features)
 
-    async def newest(self, turn: Turn, viewer: ViewerState) -> tuple[ViewerState, Tokens | None]:
-        """The viewer's state and tokens as they are now; the state as it was where it cannot be read any more."""
+    async def newest(self, turn: Turn, viewer: ViewerState, tokens: Tokens | None = None) -> tuple[ViewerState, Tokens | None]:
+        """The viewer's state and tokens as they are now; the state as it was where it cannot be read any more. `tokens` that were
+        read just now, as when a pool was stored, spare a look."""
         viewer_id, deadline = turn.request.viewer_id, turn.deadline
-        tokens = await self.pools.tokens(viewer_id, deadline.at_most(_LONGEST_S, LEAST_S))
+        if tokens is None:
+            tokens = await self.pools.tokens(viewer_id, deadline.at_most(_LONGEST_S, LEAST_S))
         version = None if tokens is None else tokens.version
         newest = await self.viewers.state(viewer_id, version, turn.memory, deadline, turn.trail)
         return newest or viewer, tokens
