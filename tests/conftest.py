@@ -15,6 +15,7 @@ from tests.embedded import eventually, everything_stopped
 from tests.servers import (
     PrivatePostgres,
     PrivateValkey,
+    cloned,
     execute,
     fresh_name,
     named,
@@ -56,19 +57,15 @@ def template_database(servers: Lease) -> str:
 @pytest.fixture
 def database_url(servers: Lease, template_database: str) -> Iterator[str]:
     """A migrated, empty database of the test's own, cloned from the template."""
-    name = fresh_name("test")
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {template_database}"]))
-    yield named(servers.database_url, name)
-    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
+    with cloned(servers.database_url, "test", template_database) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(servers: Lease) -> Iterator[str]:
     """A database of the test's own without any tables."""
-    name = fresh_name("empty")
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {name}"]))
-    yield named(servers.database_url, name)
-    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
+    with cloned(servers.database_url, "empty", "template1") as url:
+        yield url
 
 
 @pytest.fixture

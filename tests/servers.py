@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -73,6 +73,24 @@ async def execute(database_url: str, statements: Sequence[str]) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def clone(server_url: str, name: str, template: str) -> str:
+    """Make a database like another; its URL.
+
+    File by file, which takes 16-26 ms: block by block, as PostgreSQL does unless told otherwise to spare a big server two
+    checkpoints, takes 70-90 ms, and hundreds of tests do it.
+    """
+    run_now(execute(server_url, [f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"]))
+    return named(server_url, name)
+
+
+@contextlib.contextmanager
+def cloned(server_url: str, prefix: str, template: str) -> Iterator[str]:
+    """The URL of a database like another, for as long as it is needed."""
+    name = fresh_name(prefix)
+    yield clone(server_url, name, template)
+    run_now(execute(server_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
 
 
 async def fetch(database_url: str, query: str) -> list[asyncpg.Record]:

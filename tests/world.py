@@ -11,7 +11,7 @@ import redis
 
 from service.embedded.lease import Lease
 from tests.replicas import PATIENT
-from tests.servers import execute, fresh_name, named, run_home, run_now
+from tests.servers import clone, cloned, run_home, run_now
 
 N_PEOPLE = 300
 TEMPLATE = "amity_world_template"
@@ -36,8 +36,7 @@ class World:
 def world_template(servers: Lease, template_database: str) -> tuple[Path, str, str]:
     """The bundles' folder and their two versions; the database to clone is TEMPLATE."""
     artifacts = run_home() / "world-artifacts"
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {TEMPLATE} TEMPLATE {template_database}"]))
-    run_now(_make(named(servers.database_url, TEMPLATE), artifacts))
+    run_now(_make(clone(servers.database_url, TEMPLATE, template_database), artifacts))
     older, newer = sorted(path.name for path in artifacts.iterdir() if not path.name.startswith("."))
     return artifacts, older, newer
 
@@ -77,13 +76,10 @@ def world(servers: Lease, world_template: tuple[Path, str, str], tmp_path_factor
     home = tmp_path_factory.mktemp("world")
     artifacts = home / "artifacts"
     shutil.copytree(source, artifacts)
-    name = fresh_name("world")
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"]))
     with redis.Redis.from_url(servers.redis_url) as client:
         client.flushall()
-    database_url = named(servers.database_url, name)
-    yield World(database_url, artifacts, older, newer, settings_for(home, database_url, servers.redis_url, artifacts))
-    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
+    with cloned(servers.database_url, "world", TEMPLATE) as database_url:
+        yield World(database_url, artifacts, older, newer, settings_for(home, database_url, servers.redis_url, artifacts))
 
 
 def settings_for(home: Path, database_url: str, redis_url: str, artifacts: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tests.embedded import eventually
 from tests.fakes import FakeClock, person
 from tests.proxy import Proxy
 from tests.replicas import PATIENT, Replica, replicas
-from tests.servers import PrivateValkey, execute, fresh_name, named, run_now
+from tests.servers import PrivateValkey, cloned, run_now
 from tests.valkeys import ValkeyCluster
 
 TOLD_S = 15.0
@@ -210,16 +210,13 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(servers: Lease, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    name, home = fresh_name("figures"), tmp_path_factory.mktemp("figures")
-    run_now(execute(servers.database_url, [f"CREATE DATABASE {name} TEMPLATE {template_database}"]))
-    database_url = named(servers.database_url, name)
-    run_now(_store_people(database_url))
-    with PrivateValkey() as valkey:
+    home = tmp_path_factory.mktemp("figures")
+    with cloned(servers.database_url, "figures", template_database) as database_url, PrivateValkey() as valkey:
+        run_now(_store_people(database_url))
         settings = PATIENT | {"AMITY_HOME": str(home), "AMITY_DATABASE_URL": database_url, "AMITY_REDIS_URL": valkey.url}
         with replicas(settings, home, count=2) as (one, other):
             yield Served((one, other), settings, valkey)
             assert one.metric("amity_unexpected_errors_total") + other.metric("amity_unexpected_errors_total") == 0
-    run_now(execute(servers.database_url, [f"DROP DATABASE {name} WITH (FORCE)"]))
 
 
 async def _store_people(database_url: str) -> None:
