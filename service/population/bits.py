@@ -5,12 +5,15 @@ Row r is bit r % 64 of word r // 64. A bitmap is padded with zeros to whole bloc
 The bytes of a word are read in the machine's order, which must be little-endian, as on every machine that numpy's wheels serve.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Octets = NDArray[np.uint8]
 
 BLOCK_ROWS = 512
 WORD_ROWS = 64
@@ -18,6 +21,9 @@ BLOCK_WORDS = BLOCK_ROWS // WORD_ROWS
 
 _ONE = np.uint64(1)
 _IN_WORD = np.uint64(WORD_ROWS - 1)
+
+_FEW = 64
+"""Up to so many rows, words are changed one bit after another, 4 µs; joining bits of one word first takes 10 for any number."""
 
 
 def n_words(n_rows: int) -> int:
@@ -44,19 +50,41 @@ def count(words: Words) -> int:
 
 
 def rows_of(words: Words) -> Rows:
-    """The rows in the set, ascending, int64: 20 µs for a hundred of a million, 150 µs for 15,000, 0.5 ms for most of them."""
+    """The rows in the set, ascending, int64: 20 µs for a hundred of a million, 130 µs for 15,000, 0.5 ms for most of them."""
     octets = words.view(np.uint8)
     if count(words) > len(octets):  # an eighth of the rows: numpy's search for bits is without branches then, and faster on all
         return np.flatnonzero(np.unpackbits(octets, bitorder="little").view(np.bool_))
-    filled = np.flatnonzero(octets != 0)
-    bits = np.flatnonzero(np.unpackbits(octets[filled], bitorder="little").view(np.bool_))
-    return np.asarray(filled[bits >> 3] * 8 + (bits & 7), np.int64)
+    return _in(*_filled(octets))[1]
 
 
-def test(words: Words, rows: ArrayLike) -> Mask:
+def sift(words: Words, passes: Callable[[Rows], Mask]) -> None:
+    """Keep of the set, in place, those rows that pass: `passes` gets all, ascending, int64 (k,), and says which, bool (k,).
+
+    It takes half as long as listing them and clearing those that fail, since the octets that hold them are found once.
+    """
+    octets = words.view(np.uint8)
+    filled, flags = _filled(octets)
+    at, rows = _in(filled, flags)
+    flags[at] = passes(rows)
+    octets[filled] = np.packbits(flags, bitorder="little")
+
+
+def _filled(octets: Octets) -> tuple[Rows, Mask]:
+    """Where octets are not empty, int64 (k,), and their bits, bool (8 k,)."""
+    filled = np.flatnonzero(octets != 0)  # of numbers instead of truths numpy finds them four times as slowly
+    return filled, np.unpackbits(octets.take(filled), bitorder="little").view(np.bool_)
+
+
+def _in(filled: Rows, flags: Mask) -> tuple[Rows, Rows]:
+    """Which of the bits of filled octets are set, and which rows these are."""
+    at = np.flatnonzero(flags)
+    return at, (filled << 3).take(at >> 3) + (at & 7)
+
+
+def test(words: Words, rows: NDArray[np.integer]) -> Mask:
     """Which of `rows`, integers (k,), are in the set, bool (k,)."""
-    at, bits = _split(np.asarray(rows))
-    return np.asarray((words[at] & bits) != 0, np.bool_)
+    octets = words.view(np.uint8).take(rows >> 3)
+    return np.asarray((octets >> (rows & 7).astype(np.uint8)) & 1, np.uint8).view(np.bool_)
 
 
 def mark(words: Words, rows: ArrayLike) -> None:
@@ -67,7 +95,12 @@ def mark(words: Words, rows: ArrayLike) -> None:
 
 def clear(words: Words, rows: ArrayLike) -> None:
     """Take rows out of the set, in place; in any order, and repeated ones too."""
-    at, bits = by_word(np.asarray(rows))
+    gone = np.asarray(rows)
+    if len(gone) <= _FEW:
+        at, bits = _split(gone)
+        np.bitwise_and.at(words, at, ~bits)
+        return
+    at, bits = by_word(gone)
     words[at] &= ~bits
 
 
@@ -81,11 +114,13 @@ def nth(words: Words, ranks: ArrayLike) -> Rows:
     if len(wanted) and (wanted.min() < 0 or not len(reached) or wanted.max() >= reached[-1]):
         raise IndexError("a rank beyond the set")
     at = np.searchsorted(reached, wanted, side="right")
-    in_word = np.unpackbits(words[at].view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    before = np.bitwise_count(words[at]).astype(np.int64)
-    rank = wanted - (reached[at] - before)
-    place = np.argmax(np.cumsum(in_word, axis=1, dtype=np.int16) > rank[:, None], axis=1)
-    return np.asarray(at * WORD_ROWS + place, np.int64)
+    chosen = words.take(at)
+    n_in = np.bitwise_count(chosen)
+    # The bits of all chosen words one after another: each word's begin where those before it end.
+    begins = np.cumsum(n_in, dtype=np.int64) - n_in
+    rank = wanted - (reached.take(at) - n_in)
+    found = np.flatnonzero(np.unpackbits(chosen.view(np.uint8), bitorder="little").view(np.bool_))
+    return np.asarray(at * WORD_ROWS + (found.take(begins + rank) & (WORD_ROWS - 1)), np.int64)
 
 
 def by_word(rows: NDArray[np.integer]) -> tuple[Rows, Words]:

@@ -7,13 +7,14 @@ measured one by one. So the answer is always exact, and in any order of rows; ou
 """
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.features.geography import squared_chords
 from service.population.attributes import levels, planes_at_least
-from service.population.bits import BLOCK_ROWS, BLOCK_WORDS, Words, clear, n_words, pack, rows_of
+from service.population.bits import BLOCK_ROWS, BLOCK_WORDS, Mask, Rows, Words, n_words, pack, sift
 
 Doubles = NDArray[np.float64]
 Lines = NDArray[np.uint64]
@@ -51,7 +52,8 @@ class Places:
         self._limits = seeks_max_chord
         known = ~np.isnan(place[:, 0])
         self._known = pack(known).reshape(-1, BLOCK_WORDS)
-        self._centres, self._radii = _balls(place, known)
+        self._centres, radii = _balls(place, known)
+        self._radii = radii * (1 + _SLACK)
         # An unknown place fails nobody's limit, as if that were infinite.
         limits = np.where(known, seeks_max_chord, np.inf)
         finite = limits[np.isfinite(limits)]
@@ -60,22 +62,25 @@ class Places:
         # The largest limit of each step: with one value a step that value, else anything short of the next step.
         highs = steps if is_exact else np.append(np.nextafter(steps[1:], -np.inf), finite.max())
         self._highs = np.concatenate((highs, [np.inf]))
-        self._planes = planes_at_least(limits, self._lows).reshape(-1, BLOCK_WORDS)
+        planes = planes_at_least(limits, self._lows).reshape(len(self._lows), -1, BLOCK_WORDS)
+        self._unlimited = planes[-1].copy()
+        # One line a block and step, and at last the unknown: those of a block lie together, since two of them are asked for.
+        self._lines = np.concatenate((planes, ~self._known[None])).transpose(1, 0, 2).reshape(-1, BLOCK_WORDS)
 
     def keep_near(self, words: Words, reach: Reach) -> None:
         """Take from `words` those too far for their own preference, for the viewer's, or for the request, as computed for each
         row by itself: `chord <= min(own, seeks)`, passed by the unknown too, and `chord <= within`, failed by the unknown."""
         grid = words.reshape(-1, BLOCK_WORDS)
-        low, high = self._bounds(reach.here)
-        near = np.flatnonzero(low <= self._last_open(reach.limit))
-        lines = grid[near]
+        away = self._away(reach.here)
+        near = np.flatnonzero(away <= self._radii + sqrt(self._last_open(reach.limit)) * (1 + _SLACK))
+        lines = grid.take(near, axis=0)
         self._keep_far(grid, reach)
-        grid[near] = self._keep_some(lines, near, low[near], high[near], reach)
+        grid[near] = self._keep_some(lines, near, away.take(near), reach)
 
     def _keep_far(self, grid: Lines, reach: Reach) -> None:
         """As if everybody were beyond every finite limit."""
         if np.isinf(reach.limit):
-            grid &= self._planes[-len(grid) :]
+            grid &= self._unlimited
             if reach.within is not None:
                 grid &= self._known
         elif reach.within is not None:
@@ -83,45 +88,52 @@ class Places:
         else:
             grid &= ~self._known
 
-    def _keep_some(self, lines: Lines, blocks: NDArray[np.int64], low: Doubles, high: Doubles, reach: Reach) -> Lines:
-        """What of `lines`, those of `blocks`, passes; `low` and `high` bound the squared chords in each block."""
-        first = np.searchsorted(self._lows, high, side="left")
-        open_first = np.searchsorted(self._highs, low, side="left")
-        sure: Lines = self._planes[first * len(self._known) + blocks]
-        edge = high > reach.limit
-        sure[edge] = ~self._known[blocks[edge]]
+    def _keep_some(self, lines: Lines, blocks: NDArray[np.int64], away: Doubles, reach: Reach) -> Lines:
+        """What of `lines`, those of `blocks`, passes; `away`: of the centres. May write to `lines`."""
+        low, high = self._bounds(away, self._radii.take(blocks))
+        steps = np.searchsorted(self._lows, high, side="left")
+        if np.isfinite(reach.limit):
+            steps[high > reach.limit] = len(self._lows)  # the unknown alone are sure
+        first_lines = blocks * (len(self._lows) + 1)
+        sure = self._lines.take(first_lines + steps, axis=0)
         sure &= lines
-        asked = np.flatnonzero(edge | (open_first < first))
-        at = blocks[asked]
-        doubtful = self._planes[open_first[asked] * len(self._known) + at] & lines[asked] & ~sure[asked]
+        # Whoever looks no farther than the nearest of a block is out. So nobody is in doubt where all are sure.
+        doubtful = self._lines.take(first_lines + np.searchsorted(self._highs, low, side="left"), axis=0)
+        doubtful &= lines
+        doubtful &= ~sure
         if reach.within is not None:
-            sure &= self._known[blocks]
-        self._measure(doubtful, at, reach)
-        sure[asked] |= doubtful
+            sure &= self._known.take(blocks, axis=0)
+        self._measure(doubtful, blocks, reach)
+        sure |= doubtful
         return sure
 
     def _measure(self, lines: Lines, blocks: NDArray[np.int64], reach: Reach) -> None:
-        """Take from `lines`, in place, the rows that are too far, each measured."""
-        words = lines.reshape(-1)
-        found = rows_of(words)
-        rows = blocks[found // BLOCK_ROWS] * BLOCK_ROWS + found % BLOCK_ROWS
-        chords = squared_chords(self._place[rows], reach.here)
-        limits = np.minimum(self._limits[rows], reach.limit)
-        clear(words, found[chords > limits])
+        """Take from `lines`, those of `blocks`, in place, the rows that are too far, each measured."""
+        ahead = (blocks - np.arange(len(blocks))) * BLOCK_ROWS
+
+        def near_enough(found: Rows) -> Mask:
+            rows = ahead.take(found // BLOCK_ROWS) + found
+            chords = squared_chords(self._place.take(rows, axis=0), reach.here)
+            return np.asarray(chords <= np.minimum(self._limits.take(rows), reach.limit), np.bool_)
+
+        sift(lines.reshape(-1), near_enough)
 
     def _last_open(self, limit: float) -> float:
         """The squared chord beyond which all blocks are alike."""
         if np.isfinite(limit):
             return limit
-        return float(self._highs[-2]) if len(self._highs) > 1 else -1.0
+        return float(self._highs[-2]) if len(self._highs) > 1 else 0.0
 
-    def _bounds(self, here: Doubles) -> tuple[Doubles, Doubles]:
-        """Squared chords, float64 (n_blocks,) each, that nobody of a block is nearer than, and farther than."""
-        x, y, z = (self._centres[axis] - here[axis] for axis in range(3))
-        away = np.sqrt(x * x + y * y + z * z)
-        slack = (away + self._radii) * _SLACK
-        low = np.maximum(away - self._radii - slack, 0.0)
-        high = away + self._radii + slack
+    def _away(self, here: Doubles) -> Doubles:
+        """How far the centres are, chords, float64 (n_blocks,)."""
+        off = self._centres - here[:, None]
+        off *= off
+        return np.asarray(np.sqrt(off[0] + off[1] + off[2]), np.float64)
+
+    def _bounds(self, away: Doubles, radii: Doubles) -> tuple[Doubles, Doubles]:
+        """Squared chords, float64 (k,) each, that nobody of a block is nearer than, and farther than."""
+        low = np.maximum(away * (1 - _SLACK) - radii, 0.0)
+        high = away * (1 + _SLACK) + radii
         return low * low, high * high
 
 
