@@ -77,21 +77,19 @@ class Categories:
             found[at] |= words
         return found
 
-    def keep_accepted(self, words: Words, accepted: Mask) -> None:
-        """Take from `words` the rows whose code is not accepted, bool (n,) by code; rows without one stay. For one code a row.
+    def accepted(self, accepted: Mask) -> Words:
+        """Rows whose code is accepted, bool (n,) by code, and those without one. For one code a row.
 
-        Joins whichever are fewer: the codes accepted or the others. Codes beyond `accepted` are not accepted.
+        Joins whichever are fewer: the codes accepted or the others. Codes beyond `accepted` are not accepted. Padding may be set.
         """
         table = np.zeros(self.n_codes, np.bool_)
         table[: len(accepted)] = accepted[: self.n_codes]
         wanted = np.flatnonzero(table & (self._n_by_code > 0))
         others = np.flatnonzero(~table & (self._n_by_code > 0))
         if len(others) <= len(wanted):
-            found = self.any_of(others.tolist())
-            words &= ~found
-            return
+            return ~self.any_of(others.tolist())
         found = self.any_of(wanted.tolist())
-        words &= found if self._without is None else found | self._without
+        return found if self._without is None else found | self._without
 
     def _list(self, code: int) -> NDArray[np.int32]:
         return self._rows[self._starts[code] : self._starts[code + 1]]

@@ -86,7 +86,7 @@ def test_accepted_codes_stay_and_so_do_the_unknown(n: int, seed: int, accepted: 
     codes = rng.integers(-1, 9, n)
     before = rng.random(n) < 0.7
     words = pack(before)
-    Categories(codes, n).keep_accepted(words, np.array(accepted, np.bool_))
+    words &= Categories(codes, n).accepted(np.array(accepted, np.bool_))
     stays = [code < 0 or (code < len(accepted) and accepted[code]) for code in codes.tolist()]
     assert words.tolist() == pack(before & np.array(stays, np.bool_)).tolist()
 
