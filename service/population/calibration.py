@@ -25,12 +25,12 @@ TARGET_RECALL = 0.98
 
 CALIBRATED_K = 100
 
-_SHARES = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
+_SHARES = (1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
 _PLAIN_FROM = 0.7
 """Without a mask the index names 1 / share times as many as are kept: not tried where fewer pass."""
 
-_MISSES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 0.0)
-_DEPTHS = (500, 1000, 2000, 4000, 8000, 16_000)
+_MISSES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7, 1e-8, 0.0)
+_DEPTHS = (250, 350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 11_000, 16_000)
 _LOW_MARGIN = 0.1
 """The worst twentieth of queries may stay behind the target by so much, where anything on the ladder sees to it."""
 

@@ -1,24 +1,21 @@
-"""The approximate index of a space: lists of near vectors, each number of them in four bits.
+"""The approximate index of a space: lists of near vectors, each number of them in two or four bits.
 
-FAISS IVF, PQ with FastScan: after a random rotation, so that every dimension carries as much, a code of 16 levels for each
-number of what is left after its list's centre, scored 32 at once by table look-ups in registers. It honours a bitmap of rows.
+FAISS IVF, PQ with FastScan: a code of 16 levels for each number or two of what is left after its list's centre, scored 32 at
+once by table look-ups in registers. It honours a bitmap of rows. How it is built: `index_training`.
 
 Which lists are probed is decided here, by query. A list's scores are taken as normal: their mean is its centre's, their
 variance comes from its members' variance in each dimension. So one knows how many of the best are to be expected in each
 list, takes the most rewarding first, and stops when at most `miss` of the expected best are left out: few lists for a viewer
 whose best stand out, more for one whose best are scattered, or when few pass. Measured on 1,000,000 × 128 with clustered
-tastes, one core, lists as many as reach about .97 of the best 100, ms (worst twentieth of recalls): 30 % passing 1.0 (.93),
-the nearest lists by centre 1.4 (.86); 10 % 1.3 (.94) and 1.8 (.83); 3 % 1.6 (.93) and 2.2 (.89).
+tastes, unstretched, one core, lists as many as reach about .97 of the best 100, ms (worst twentieth of recalls): 30 % passing
+1.0 (.93), the nearest lists by centre 1.4 (.86); 10 % 1.3 (.94) and 1.8 (.83); 3 % 1.6 (.93) and 2.2 (.89).
 
-What lost: centres on the sphere, FAISS's own choice for inner products: .945 where those of plain k-means reach .977 at as
-many rows; without residuals worse still; 512 lists .953 and 2,048 no better than 1,024 in time, for the choice costs twice as
-much; one variance a list .955 where one for each dimension reaches .963; counting who passes in each list (by a quarter of
-the mask): 0.6 ms more for .00 to .02 better recalls of the worst when the mask leaves out those whom the viewer likes best.
+What lost: one variance a list .955 where one for each dimension reaches .963; counting who passes in each list (by a quarter
+of the mask): 0.6 ms more for .00 to .02 better recalls of the worst when the mask leaves out those whom the viewer likes best.
 """
 
-import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log, sqrt
 from typing import Any, NamedTuple
@@ -29,23 +26,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from service.population.bits import Words
-from service.population.planes import Floats, Rows, Vectors
-
-Bytes = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
+from service.population.planes import Floats, Rows
 
 INDEX_FROM_ROWS = 20_000
 """Fewer are all scored, in 2 ms."""
 
-_TRAIN_ROWS = 131_072
-_ADD_ROWS = 100_000
-_ROWS_A_CENTRE = 64
-_ROWS_A_CORE = 100_000
-"""Fewer are built by fewer cores: on a busy machine, their waiting for each other took ten times as long as the work."""
-
-_ITERATIONS = 10
-_PRIOR_ROWS = 20.0
-"""So many rows of everyone's variance are mixed into a list's own, which is learnt from about a hundred."""
 
 _LIST_COST_ROWS = 100.0
 """Beginning a list takes as long as scanning so many of its rows."""
@@ -86,8 +71,8 @@ class Index:
     """A built index over `n` vectors of `d` numbers, in `n_lists` lists. Immutable; searched in threads, with one core each."""
 
     def __init__(self, lists: Any, rotation: Floats, spread: Floats) -> None:
-        """`lists`: a FAISS IndexIVFPQFastScan; `rotation` (d, d) turns a query to its dimensions; `spread` (n_lists, d):
-        variances within lists.
+        """`lists`: a FAISS IndexIVFPQFastScan; `rotation` (d, d) turns a query as its vectors were turned, so that products
+        stay; `spread` (n_lists, d): variances within lists, before turning.
 
         Raises ValueError when they do not fit each other.
         """
@@ -116,7 +101,7 @@ class Index:
         many lists as usually hardly ever comes. Later turns then miss no more than the bound left out. At 10,000,000 x 128, half
         as many more than usually against all of them, the worst of 48 queries: 30 % passing 11 for 22 ms, recall .981 for .984;
         10 % 16 for 31, .989 both; 5 % 19 for 36, .985 for .986."""
-        _one_thread()
+        threads_here(1)
         turned = self._rotation @ query
         means = self._centres @ turned
         if probe.miss <= 0:
@@ -209,68 +194,6 @@ def _part(expected: Floats, chosen: Rows) -> float:
     return float(expected[chosen].sum(dtype=np.float64)) / max(total, _TINY)
 
 
-def lists_for(n_rows: int) -> int:
-    """How many lists for so many rows: near their root, a power of two. 1,024 for a million."""
-    return int(2 ** np.clip(np.rint(np.log2(max(1.0, np.sqrt(n_rows)))), 4, 13))
-
-
-def build_index(vectors: Vectors, n_codes: int, seed: int, progress: Progress = lambda done, total: None) -> Index:
-    """Trained on a sample and filled in chunks, with all cores. The same for the same vectors and seed. `n_codes` 4-bit codes
-    a row, a divisor of its dimensions. `progress(done, total)`: rows.
-
-    A million of 128 dimensions take about 12 s on two idle cores. Raises ValueError for fewer rows than lists.
-    """
-    n_lists = lists_for(vectors.n)
-    if vectors.n < n_lists:
-        raise ValueError(f"{vectors.n} rows are too few for an index")
-    faiss.omp_set_num_threads(min(len(os.sched_getaffinity(0)), 1 + vectors.n // _ROWS_A_CORE))
-    _threads.single = False
-    rng = np.random.default_rng(seed)
-    rotation = np.linalg.qr(rng.standard_normal((vectors.d, vectors.d)))[0].astype(np.float32)
-    n_sample = min(vectors.n, max(_TRAIN_ROWS, _ROWS_A_CENTRE * n_lists))
-    sample = vectors.gather(np.sort(rng.choice(vectors.n, n_sample, replace=False)))
-    turned = sample @ rotation.T
-    lists = _trained(turned, n_lists, n_codes, seed)
-    spread = _spread(sample, lists, turned, rotation)
-    for start in range(0, vectors.n, _ADD_ROWS):
-        stop = min(vectors.n, start + _ADD_ROWS)
-        lists.add(vectors.slice(start, stop) @ rotation.T)
-        progress(stop, vectors.n)
-    return Index(lists, rotation, spread)
-
-
-def _trained(turned: Floats, n_lists: int, n_codes: int, seed: int) -> Any:
-    """Empty lists around centres by plain k-means, with the levels of their codes."""
-    d = turned.shape[1]
-    clustering = faiss.Clustering(d, n_lists)
-    clustering.seed, clustering.niter, clustering.max_points_per_centroid = seed, _ITERATIONS, 2 * _ROWS_A_CENTRE
-    clustering.min_points_per_centroid = 1  # else it prints
-    centres: Any = faiss.IndexFlatL2(d)
-    training: Any = clustering
-    training.train(turned, centres)
-    lists: Any = faiss.IndexIVFPQFastScan(centres, d, n_lists, n_codes, 4, faiss.METRIC_INNER_PRODUCT)
-    centres.this.disown()
-    lists.own_fields = True  # the lists only point to their centres: now they own them
-    lists.by_residual = True
-    lists.train(turned)
-    return lists
-
-
-def _spread(sample: Floats, lists: Any, turned: Floats, rotation: Floats) -> Floats:
-    """Variance within each list by dimension, of the vectors as they were before turning, float32 (n_lists, d)."""
-    _, nearest = lists.quantizer.search(turned, 1)
-    home = nearest[:, 0]
-    centres = lists.quantizer.reconstruct_n(0, lists.nlist) @ rotation
-    order = np.argsort(home, kind="stable")
-    squares = (sample - centres[home]) ** 2
-    numbers, starts, counts = np.unique(home[order], return_index=True, return_counts=True)
-    everyone = squares.mean(axis=0, dtype=np.float64)
-    spread = np.tile(everyone, (lists.nlist, 1))
-    sums = np.add.reduceat(squares[order], starts, axis=0)
-    spread[numbers] = (sums + _PRIOR_ROWS * everyone) / (counts[:, None] + _PRIOR_ROWS)
-    return np.asarray(spread, np.float32)
-
-
 def _merged(one: Named, other: Named, depth: int) -> Named:
     """Both, of different lists: the best `depth`, best first."""
     rows, scores = np.concatenate((one.rows, other.rows)), np.concatenate((one.scores, other.scores))
@@ -278,7 +201,8 @@ def _merged(one: Named, other: Named, depth: int) -> Named:
     return Named(rows[best], scores[best], one.n_lists + other.n_lists)
 
 
-def _one_thread() -> None:
-    if not getattr(_threads, "single", False):
-        faiss.omp_set_num_threads(1)  # holds for the calling thread only
-        _threads.single = True
+def threads_here(n: int) -> None:
+    """How many threads FAISS uses from now on for what the calling thread asks of it."""
+    if getattr(_threads, "n", 0) != n:
+        faiss.omp_set_num_threads(n)
+        _threads.n = n

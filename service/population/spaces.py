@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,8 @@ from service.artifacts.store import BundleWriter
 from service.domain import Filters
 from service.population.bits import pack
 from service.population.calibration import Asked, calibrate
-from service.population.index import INDEX_FROM_ROWS, Index, build_index
+from service.population.index import INDEX_FROM_ROWS, Index
+from service.population.index_training import Asks, build_index
 from service.population.planes import Floats, FloatVectors, Planes
 from service.population.planner import Calibration, Planner
 from service.population.population import Population
@@ -56,16 +59,26 @@ def write_spaces(writer: BundleWriter, population: Population, tastes: Tastes, o
         for part in _PLANES:
             writer.array(f"vectors.{name}.{part}", getattr(planes, part))
         if len(viewers):
+            # Where people ask with what they are, nothing is stretched: see index_training.
+            asks = tastes.query if name == "mutual" else None
             items = planes.gather(viewers)
-            queries = np.stack([tastes.query(item) for item in items]) if name == "mutual" else items
-            _write_index(writer, name, planes, (queries, asked), how)
+            _write_index(writer, name, planes, _Asking(items if asks is None else asks(items), asked, asks), how)
 
 
-def _write_index(writer: BundleWriter, name: str, planes: Planes, asking: tuple[Floats, list[Asked]], how: Writing) -> None:
+class _Asking(NamedTuple):
+    """What some viewers ask, float32 (m, d), under which masks, and how it follows from what they are."""
+
+    queries: Floats
+    asked: list[Asked]
+    asks: Asks | None
+
+
+def _write_index(writer: BundleWriter, name: str, planes: Planes, asking: _Asking, how: Writing) -> None:
     for n_codes in layouts(planes):
-        index = build_index(planes, n_codes, how.seed, lambda done, total: how.report(f"Index of {name}", done, total))
+        tell = partial(how.report, f"Index of {name}")
+        index = build_index(planes, n_codes, how.seed, asking.asks, tell)
         how.report(f"Calibration of {name}", 0, 1)
-        calibration = calibrate(planes, index, *asking, seed=how.seed)
+        calibration = calibrate(planes, index, asking.queries, asking.asked, seed=how.seed)
         how.report(f"Calibration of {name}", 1, 1)
         if calibration.is_whole:
             break
@@ -77,9 +90,9 @@ def _write_index(writer: BundleWriter, name: str, planes: Planes, asking: tuple[
 def layouts(planes: Planes) -> Iterator[int]:
     """How many codes a row an index may have, in the order to be tried; each where the one before did not reach the target.
 
-    A code for two dimensions takes half the memory. At 1,000,000 × 128, p50 ms with a code for two against for one, at .98
-    recall: 100 % passing 3.1, 1.7; 30 % 1.8, 1.5; 10 % 2.0, 2.3; 5 % 1.9, 2.3; 2 % 2.2, 3.1. Among more people the best stand too
-    close for so few levels.
+    A code for two dimensions takes half the memory, and half the time to scan. At 1,000,000 × 128, calibrated ms with a code for
+    two against for one, at .98 recall: 100 % passing .82, .87; 30 % .72, .83; 10 % .70, 1.19; 2 % .95, 1.51; with a code for
+    four, which names half as many rows again, 1.12, .73, .68, .93. Among more people the best stand too close for so few levels.
     """
     if planes.n <= _HALVED_UP_TO and planes.d % 2 == 0:
         yield planes.d // 2

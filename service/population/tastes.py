@@ -70,8 +70,8 @@ class Tastes:
         return mutual[..., : self.n_factors]
 
     def query(self, mutual: Floats) -> Floats:
-        """What somebody with this item asks the `mutual` space: (p, q)."""
-        return np.concatenate((self.p(mutual), self.q(mutual)))
+        """What people with these items, float32 (..., 2f), ask the `mutual` space: (p, q)."""
+        return np.concatenate((self.p(mutual), self.q(mutual)), axis=-1)
 
     def gather(self, rows: Rows) -> tuple[Floats, Floats]:
         """`mutual` and `content` vectors of rows; NaN for rows without."""

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from service.population import bits
 from service.population.bits import pack
 from service.population.calibration import Asked, calibrate
-from service.population.index import Index, Probe, build_index, lists_for
+from service.population.index import Index, Probe
+from service.population.index_training import build_index, lists_for
 from service.population.planes import Floats, FloatVectors, Planes
 from service.population.planner import Calibration, Planner, Step
 from service.population.vectors import Mask, Space
@@ -148,7 +149,7 @@ def test_a_query_of_any_length_is_answered(planes: Planes, index: Index, calibra
 
 def test_the_same_seed_builds_the_same_index(planes: Planes, index: Index) -> None:
     done: list[tuple[int, int]] = []
-    again = build_index(planes, planes.d, 3, lambda n_done, total: done.append((n_done, total)))
+    again = build_index(planes, planes.d, 3, None, lambda n_done, total: done.append((n_done, total)))
     assert done == [(N_ROWS, N_ROWS)]
     assert all(np.array_equal(value, index.dump()[name]) for name, value in again.dump().items())
 
@@ -195,8 +196,44 @@ def test_people_who_are_all_alike_can_be_indexed() -> None:
     assert len(set(named.rows.tolist())) == 100
 
 
+def recall_at(index: Index, planes: Planes, query: Floats, depth: int) -> float:
+    named = index.search(query, Probe(depth, depth, 100.0, 0.0), None)
+    return len(best(planes, np.ones(planes.n, bool), query, 100).intersection(named.rows.tolist())) / 100
+
+
+def test_codes_are_exact_about_what_is_asked() -> None:
+    rng = np.random.default_rng(9)
+    planes = Planes.of(rng.standard_normal((N_ROWS, N_DIMS)))
+    weights = np.arange(1, N_DIMS + 1, dtype=np.float32) ** -2.0
+    asking = build_index(planes, N_DIMS // 2, 0, lambda items: items * weights)
+    plain = build_index(planes, N_DIMS // 2, 0)
+    asked = rng.standard_normal((20, N_DIMS)).astype(np.float32) * weights
+    found = np.array([[recall_at(index, planes, query, 150) for index in (asking, plain)] for query in asked])
+    assert found[:, 0].mean() > found[:, 1].mean() + 0.2
+
+
+@pytest.mark.parametrize("n_codes", [N_DIMS, N_DIMS // 2, N_DIMS // 4])
+def test_scores_are_near_the_true_ones_however_vectors_are_turned(planes: Planes, queries: Floats, n_codes: int) -> None:
+    index = build_index(planes, n_codes, 0, lambda items: items[:, ::-1])
+    named = index.search(queries[0], Probe(N_ROWS, N_ROWS, 100.0, 0.0), None)
+    true = planes.gather(named.rows) @ queries[0]
+    assert len(named.rows) == N_ROWS
+    assert np.corrcoef(true, named.scores)[0, 1] > {N_DIMS: 0.97, N_DIMS // 2: 0.93, N_DIMS // 4: 0.85}[n_codes]
+    assert abs(float((true - named.scores).mean())) < 0.05 * float(true.std())
+
+
+def test_what_varies_much_shares_a_code_with_what_hardly_varies() -> None:
+    rng = np.random.default_rng(11)
+    planes = Planes.of(rng.standard_normal((N_ROWS, 8)) * 2.0 ** -np.arange(8))
+    turn = build_index(planes, 4, 0).dump()["rotation"]
+    variances = (planes.slice(0, N_ROWS) @ turn.T).var(axis=0)
+    products = variances.reshape(4, 2).prod(axis=1)
+    assert variances.max() > 1000 * variances.min()
+    assert products.max() < 20 * products.min()  # of what is left after the centres they are alike; this is all of it
+
+
 def test_what_is_calibrated_reaches_the_target_by_falling_share(calibration: Calibration) -> None:
-    assert [step.share for step in calibration.steps] == [1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.05, 0.02, 0.01]
+    assert [step.share for step in calibration.steps] == [1.0, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]
     assert all(step.recall >= 0.98 for step in calibration.steps)
     assert not calibration.steps[0].masked
     assert all(step.masked for step in calibration.steps[3:])
