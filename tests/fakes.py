@@ -198,7 +198,7 @@ class MemoryRedis:
             del self.values[name]
 
     async def read(
-        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
+        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline, is_stranger: bool = False
     ) -> tuple[Tokens, list[bytes | None]] | None:
         await asyncio.sleep(0)
         self.looks.append(tuple(extra_keys))

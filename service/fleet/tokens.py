@@ -8,7 +8,7 @@ counters: an expired counter would count itself back to a value that something f
 import asyncio
 import itertools
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -52,22 +52,25 @@ class ViewerTokens:
         self._life_s = life_s
 
     async def read(
-        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
+        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline, is_stranger: bool = False
     ) -> tuple[Tokens, list[bytes | None]] | None:
         """The viewer's tokens and the values of `extra_keys`, in one look shared with others; None while Redis is away.
 
-        Absent tokens are made, and what then stands is read: replicas that make one at the same time agree.
+        Absent tokens are made, and what then stands is read: replicas that make one at the same time agree. Those of a stranger
+        most likely are absent: they are made with the first look, which spares a second.
         """
         names = [keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL]
-        values = await self._fleet.get([*names, *extra_keys], deadline)
+        looking = self._create(names, extra_keys, deadline) if is_stranger else self._fleet.get([*names, *extra_keys], deadline)
+        values = await looking
         if values is None:
             return None
         found: list[bytes | None] = values[:3]
         if None in found:
-            created = await self._create([name for name, value in zip(names, found, strict=True) if value is None], deadline)
+            created = await self._create([name for name, value in zip(names, found, strict=True) if value is None], (), deadline)
             if created is None:
                 return None
-            found = [next(created) if value is None else value for value in found]
+            made = iter(created)
+            found = [next(made) if value is None else value for value in found]
         return Tokens.of(found), values[3:]
 
     def begin_read(self, viewer_id: int) -> Asked | None:
@@ -87,16 +90,18 @@ class ViewerTokens:
         names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)
         return [("GETEX", name, "EX", self._life_s) for name in names]
 
-    async def _create(self, names: list[str], deadline: Deadline) -> Iterator[bytes] | None:
+    async def _create(self, names: Sequence[str], extra_keys: Sequence[str], deadline: Deadline) -> list[bytes | None] | None:
+        """What stands at `names`, made where nothing did, and the values of `extra_keys`; None where not all are there."""
         commands: list[Command] = [("SET", name, secrets.token_hex(8), "NX", "EX", self._life_s) for name in names]
-        commands += [("GET", name) for name in names]
+        commands += [("GET", name) for name in (*names, *extra_keys)]
         replies = await self._fleet.run("create tokens", commands, deadline)
         if replies is None:
             return None
-        found = dict(zip(names, replies[len(names) :], strict=True))
-        await self._remove([name for name, reply in found.items() if isinstance(reply, Refused)])  # of another type: not ours
-        standing = [reply for reply in found.values() if isinstance(reply, bytes)]
-        return iter(standing) if len(standing) == len(names) else None
+        found, extra = replies[len(names) : 2 * len(names)], replies[2 * len(names) :]
+        if refused := [name for name, reply in zip(names, found, strict=True) if isinstance(reply, Refused)]:
+            await self._remove(refused)  # of another type: not ours
+        values = [reply if isinstance(reply, bytes) else None for reply in (*found, *extra)]
+        return None if None in values[: len(names)] else values
 
     async def _replace(self, names: Iterable[str]) -> bool:
         """Also while our breaker is open: Redis may be back already for another replica, which would find the old tokens."""

@@ -240,6 +240,7 @@ class Orchestrator:
             bundle_version=bundle,
             previous=self._key(request, models, algorithm, replaced.bundle_version) if replaced and is_new else None,
             use_cache=request.use_cache,
+            is_stranger=not self._courses.viewers.knows(request.viewer_id),
         )
 
     def _key(

@@ -19,12 +19,14 @@ _LONGEST_S = 1.0
 
 class Wanted(msgspec.Struct, frozen=True):
     """Which pool is looked for: `key`, or for a while after a new bundle `previous`, that of the bundle before, which serves
-    stale. `use_cache` False: only the tokens, under which a pool may be stored."""
+    stale. `use_cache` False: only the tokens, under which a pool may be stored. `is_stranger`: a viewer of whom nothing is held,
+    and whose tokens are made with the same look."""
 
     key: PoolKey
     bundle_version: str | None
     previous: PoolKey | None = None
     use_cache: bool = True
+    is_stranger: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -118,7 +120,8 @@ class Pools:
         return None if replies is None else Stored(Tokens.told(replies[1 : 1 + len(prolonged)]))
 
     async def _read(self, wanted: Wanted, deadline: Deadline) -> Look:
-        read = await self._tokens.read(wanted.key.viewer_id, wanted.names if wanted.use_cache else (), deadline)
+        names = wanted.names if wanted.use_cache else ()
+        read = await self._tokens.read(wanted.key.viewer_id, names, deadline, wanted.is_stranger)
         if read is None:
             return Look(None)
         pools = tuple(pool for value in read[1] if value and (pool := decode(value)) is not None)

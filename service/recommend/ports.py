@@ -42,7 +42,7 @@ class TokenSource(Protocol):
     """A viewer's tokens, and what is read together with them. Losing Redis raises nothing."""
 
     async def read(
-        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline
+        self, viewer_id: int, extra_keys: Sequence[str], deadline: Deadline, is_stranger: bool = False
     ) -> tuple[Tokens, list[bytes | None]] | None: ...
 
     def begin_read(self, viewer_id: int) -> Asked | None:

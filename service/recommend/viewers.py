@@ -102,6 +102,10 @@ class Viewers:
             return None
         return self._hold(ViewerState.of(read.profile, read.relations, token, erasures), read, since)
 
+    def knows(self, viewer_id: int) -> bool:
+        """Whether anything is held of the viewer, however old."""
+        return viewer_id in self._held
+
     def held(self, viewer_id: int, token: str) -> ViewerState | None:
         """What is held under this very token."""
         state = self._held.get(viewer_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -41,6 +42,18 @@ def leases(fleets: list[Fleet]) -> list[Leases]:
     return [Leases(fleet) for fleet in fleets]
 
 
+class Counted:
+    """A fleet of which it is counted how often it is asked."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.n = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.n += 1
+        return getattr(self._fleet, name)
+
+
 async def tokens_of(replica: ViewerTokens, viewer_id: int = 42) -> Tokens:
     read = await replica.read(viewer_id, [], Deadline(5))
     assert read is not None
@@ -74,6 +87,36 @@ async def test_extra_keys_come_with_the_same_read(replicas: list[ViewerTokens], 
     assert read is not None
     assert read[1] == [b"\xffpool", None]
     assert {"cmdstat_get", "cmdstat_set"} & commands == set()
+
+
+async def test_tokens_of_a_stranger_and_the_extra_keys_come_with_one_exchange(fleets: list[Fleet], redis_url: str) -> None:
+    exchanges = Counted(fleets[0])
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(keys.pool(42, "digest"), b"\xffpool")
+        read = await ViewerTokens(exchanges, LIFE_S).read(  # type: ignore[arg-type]
+            42, [keys.pool(42, "digest"), keys.pool(42, "other")], Deadline(5), is_stranger=True
+        )
+    assert read is not None
+    assert (read[1], exchanges.n) == ([b"\xffpool", None], 1)
+    assert await tokens_of(ViewerTokens(fleets[1], LIFE_S)) == read[0]
+
+
+async def test_who_is_no_stranger_to_another_replica_keeps_their_tokens(replicas: list[ViewerTokens], redis_url: str) -> None:
+    before = await tokens_of(replicas[0])
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(keys.generation(42))
+    read = await replicas[1].read(42, [], Deadline(5), is_stranger=True)
+    assert read is not None
+    assert (read[0].version, read[0].everyone) == (before.version, before.everyone)
+    assert read[0].generation != before.generation
+
+
+async def test_what_prolongs_tokens_tells_them(replicas: list[ViewerTokens], fleets: list[Fleet]) -> None:
+    before = await tokens_of(replicas[0])
+    replies = await fleets[1].run("test", replicas[1].prolonged(42), Deadline(5))
+    assert replies is not None
+    assert Tokens.told(replies) == before
+    assert Tokens.told([*replies[:2], None]) is None
 
 
 async def test_a_change_replaces_the_versions_of_those_it_touches_and_nothing_else(replicas: list[ViewerTokens]) -> None:
