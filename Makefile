@@ -8,6 +8,8 @@ PROJECT := pyproject.toml rankers/pyproject.toml
 
 .PHONY: install run test check bench load openapi client format lock clean
 .DEFAULT_GOAL := run
+# Without compiled modules each of our processes takes 5.5 s to start in place of 1.4.
+unexport PYTHONDONTWRITEBYTECODE
 
 install: .venv/.run
 
@@ -15,7 +17,7 @@ run: .venv/.run
 	@exec $(BIN)/amity up
 
 test: .venv/.dev .venv/.client
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -36,6 +36,26 @@ def pytest_configure() -> None:
         os.environ.setdefault(variable, "1")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of processes wait for half of their time, for a start, a poll or an election."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that no worker ends with one of them while the others have nothing left to do. They
+    are told by the longest time that a test of theirs may take."""
+    allowed_s: dict[Path, float] = {}
+    for item in items:
+        allowed_s[item.path] = max(allowed_s.get(item.path, 0.0), _allowed_s(item))
+    items.sort(key=lambda item: -allowed_s[item.path])
+
+
+def _allowed_s(item: pytest.Item) -> float:
+    timeout = item.get_closest_marker("timeout")
+    return float(timeout.args[0]) if timeout is not None else 1.0 * (item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Lease]:
     """This worker's PostgreSQL and Valkey; not durable, and gone after the run."""
