@@ -14,6 +14,9 @@ Rows = NDArray[np.int64]
 _IN_ORDER_FROM = 2_000
 """Ids looked up at once from which sorting them first pays: neighbours share their way. 10,000 of a million take half."""
 
+_TOGETHER_FROM = 8
+"""Ids looked up at once from which numpy pays: one by one takes 2 µs each, and any few together 16."""
+
 
 class Directory:
     """`ids`: int64 (n,), sorted, unique; `rows`: the row of each. Both may be mapped; neither is changed."""
@@ -44,6 +47,9 @@ class Directory:
     def rows(self, ids: Ids) -> Rows:
         """Rows of people, int64 (n,); -1 for the unknown and the erased. 10,000 of a million take 1.2 ms, and 1.9 when all of
         them are elsewhere."""
+        if len(ids) < _TOGETHER_FROM:
+            found = map(self.row, ids.tolist())
+            return np.fromiter((-1 if row is None else row for row in found), np.int64, len(ids))
         if len(ids) < _IN_ORDER_FROM:
             return self._rows(ids)
         order = ids.argsort()

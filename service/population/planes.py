@@ -90,8 +90,9 @@ class Planes:
         return int(self.high.shape[1])
 
     def gather(self, rows: Rows) -> Floats:
-        """Vectors of rows, decoded exactly: float32 (len(rows), d)."""
-        return self._decoded(self.high[rows], self.low[rows])
+        """Vectors of rows, decoded exactly: float32 (len(rows), d). Rows are within the table: indexing, which looks whether they
+        are, reads 500 of a million in 2.5 times the time."""
+        return self._decoded(self.high.take(rows, axis=0, mode="clip"), self.low.take(rows, axis=0, mode="clip"))
 
     def slice(self, start: int, stop: int) -> Floats:
         """Vectors of consecutive rows, decoded exactly: float32 (stop - start, d)."""
@@ -110,7 +111,7 @@ class Planes:
     def _decoded(self, high: Bytes, low: Bytes) -> Floats:
         values = high.astype(np.float32)
         values *= 256
-        values += low
+        values += low.astype(np.float32)
         values *= self.step
         values += self.floor
         return values

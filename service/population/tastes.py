@@ -86,13 +86,18 @@ class Tastes:
 
     def of_profile(self, profile: Profile, row: int | None, same: bool) -> tuple[Floats | None, Floats | None]:
         """(mutual, content) of a person whose row, if any, holds this very profile (`same`) or an older one."""
+        content = self.content_of(profile, row, same)
+        return self.mutual_of(row, content), content
+
+    def content_of(self, profile: Profile, row: int | None, same: bool) -> Floats | None:
+        """The second of `of_profile` alone."""
+        content = None if row is None or (self.encoder is not None and not same) else self.spaces["content"].get(row)
+        return self.encoder.encode(profile) if content is None and self.encoder is not None else content
+
+    def mutual_of(self, row: int | None, content: Floats | None) -> Floats | None:
+        """The item of a person in that row, if any, else what the content lets expect."""
         mutual = None if row is None else self.spaces["mutual"].get(row)
-        content = None if row is None else self.spaces["content"].get(row)
-        if self.encoder is not None and (content is None or not same):
-            content = self.encoder.encode(profile)
-        if self.encoder is not None and mutual is None and content is not None:
-            mutual = self.predicted(content)
-        return mutual, content
+        return self.predicted(content) if mutual is None and content is not None and self.encoder is not None else mutual
 
     def _kept(self, space: Space, previous: Rows) -> Floats:
         kept = np.full((len(previous), space.n_dims), np.nan, np.float32)

@@ -1,5 +1,6 @@
 """The eligible people of one request, as candidate sources see them: the contract's `People`."""
 
+import math
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ from service.metrics import SEARCHES
 from service.population import bits
 from service.population.drawing import distinct_ranks, newest_rows
 from service.population.planner import Plan
+from service.population.remembered import Remembered
 from service.population.tastes import SPACES
 from service.population.vectors import Passing
 from service.population.viewer import candidate_columns, viewer_view
@@ -67,7 +69,8 @@ class PeopleView:
         self._out = self._left_out()
         self._lock = threading.Lock()
         self._found: Passing | None = None
-        self._looked_up = (np.empty(0, np.int64), np.empty(0, np.int64))
+        # The eligible whom this view has found: nine in ten of the candidates, who are asked about three times.
+        self._remembered = Remembered()
         self._gathered: tuple[Ids | None, CandidateColumns | None] = (None, None)
 
     @property
@@ -93,13 +96,13 @@ class PeopleView:
 
     def contains(self, ids: Ids) -> Mask:
         """Which of `ids` are eligible, bool (n,)."""
-        rows = self._rows(ids)
-        there = np.zeros(len(rows), np.bool_)
-        in_base = (rows >= 0) & (rows < self._columns.n_base)
-        there[in_base] = bits.test(self._passing.base, rows[in_base])
-        # Who has changed since this view was made has a row beyond it, and is left to the next request.
-        added = (rows >= self._columns.n_base) & (rows < self._columns.n)
-        there[added] = self._passing.overlay[rows[added] - self._columns.n_base]
+        there = self._remembered.rows(ids) >= 0
+        if not there.all():
+            others = ids[~there]
+            rows = self._population.rows(others)
+            passing = self._pass(rows)
+            there[~there] = passing
+            self._remembered.add(others[passing], rows[passing])
         return there
 
     def incarnations(self, ids: Ids) -> NDArray[np.int32]:
@@ -121,6 +124,7 @@ class PeopleView:
         if tastes is None:
             return Found(np.empty(0, np.int64), np.empty(0, np.float32))
         found = tastes.spaces[space].search(self._passing, self._ids_of, query, k)
+        self._remembered.add(found.ids.copy(), found.rows)  # what a source gets it may write to
         self._plans[space] = found.plan
         SEARCHES.labels(space, found.plan.method).inc()
         return Found(found.ids, found.scores)
@@ -157,12 +161,12 @@ class PeopleView:
         in_base = ranks < self._passing.n_base
         rows[in_base] = bits.nth(base, ranks[in_base])
         rows[~in_base] = added[ranks[~in_base] - self._passing.n_base]
-        return self._ids_of(rows)
+        return self._handed_out(rows)
 
     def newest(self, k: int, since_s: float, seed: int) -> tuple[Ids, NDArray[np.float64]]:
         """The k eligible people who joined last, and not before `since_s`, newest first, ties by lot; and when they joined."""
         rows = newest_rows(self._columns, self._population.newest, self._passing, (k, since_s, seed))
-        return self._ids_of(rows), self._columns.take("created_at_s", rows)
+        return self._handed_out(rows), self._columns.take("created_at_s", rows)
 
     def eligible_ids(self) -> Ids:
         """All eligible ids, int64 (n_eligible,)."""
@@ -198,20 +202,26 @@ class PeopleView:
         self._overlay[self._out[self._out >= n_base] - n_base] = False
         return Passing.of(base, self._overlay)
 
-    def _rows(self, ids: Ids) -> Rows:
-        """Rows of people, int64 (n,); -1 for who was unknown or erased when they were first asked about.
+    def _pass(self, rows: Rows) -> Mask:
+        """Which rows (n,), -1 for nobody, are eligible, bool (n,)."""
+        n_base, there = self._columns.n_base, np.zeros(len(rows), np.bool_)
+        in_base = (rows >= 0) & (rows < n_base)
+        there[in_base] = bits.test(self._passing.base, rows[in_base])
+        # Who has changed since this view was made has a row beyond it, and is left to the next request.
+        added = (rows >= n_base) & (rows < self._columns.n)
+        there[added] = self._passing.overlay[rows[added] - n_base]
+        return there
 
-        The candidates of a request are asked about three times, and searching them among a million takes 150 µs each time. What
-        was looked up stays as it was: who is erased or changed meanwhile has been scored as before, and goes by the
-        incarnation, or by the profile, that is compared when the slate is made.
+    def _rows(self, ids: Ids) -> Rows:
+        """Rows of people, int64 (n,); -1 for who is unknown or erased.
+
+        Whom this view has found stays as they were then: who is erased or changed meanwhile is scored as before, and goes by
+        the incarnation, or by the profile, that is compared when the slate is made.
         """
-        known, rows = self._looked_up
-        places = known.searchsorted(ids)
-        if len(known) and bool((known.take(places, mode="clip") == ids).all()):
-            return rows.take(places)
-        rows = self._population.rows(ids)
-        if len(ids) > 1 and bool((ids[1:] > ids[:-1]).all()):
-            self._looked_up = (ids, rows)
+        rows = self._remembered.rows(ids)
+        unknown = rows < 0
+        if unknown.any():
+            rows[unknown] = self._population.rows(ids[unknown])
         return rows
 
     def _left_out(self) -> Rows:
@@ -235,12 +245,19 @@ class PeopleView:
     def _ids_of(self, rows: Rows) -> Ids:
         return np.asarray(self._columns.take("id", rows), np.int64)
 
+    def _handed_out(self, rows: Rows) -> Ids:
+        """The ids of eligible rows, for a source, which may write to them."""
+        ids = self._ids_of(rows)
+        self._remembered.add(ids.copy(), rows)
+        return ids
+
     def _content_query(self, own: Floats) -> Floats | None:
         tastes = self._population.tastes
         total = own * _OWN_PROFILE_WEIGHT
         some = sorted(self._asking.relations.liked)[:_MAX_LIKED]
-        liked = self._population.rows(np.array(some, np.int64))
-        if tastes is not None and (liked >= 0).any():
-            total = total + np.nan_to_num(tastes.spaces["content"].gather(liked[liked >= 0])).sum(axis=0)
-        norm = float(np.linalg.norm(total))
+        if tastes is not None and some:
+            liked = self._population.rows(np.array(some, np.int64))
+            contents = tastes.spaces["content"].gather(liked[liked >= 0])
+            total += contents[~np.isnan(contents[:, 0])].sum(axis=0)
+        norm = math.sqrt(total.dot(total))
         return (total / norm).astype(np.float32) if norm > 1e-9 else None

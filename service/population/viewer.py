@@ -53,10 +53,10 @@ def _vectors(
     """The viewer's item and content. With relations the item is as of them: so the first like changes the next answer."""
     row = population.row(viewer.id)
     same = row is not None and _tells_the_same(population.profile(viewer.id), viewer)
-    mutual, content = tastes.of_profile(viewer, row, same)
+    content = tastes.content_of(viewer, row, same)
     if relations is not None and content is not None:
-        mutual = item_of(population, tastes, viewer.id, content, relations)
-    return mutual, content
+        return item_of(population, tastes, viewer.id, content, relations), content
+    return tastes.mutual_of(row, content), content
 
 
 def _tells_the_same(known: Profile | None, viewer: Profile) -> bool:
@@ -75,7 +75,7 @@ def candidate_columns(
     rows = population.rows(ids) if rows is None else rows
     known = rows >= 0
     take = rows[known]
-    columns, tastes, likers = population.columns, population.tastes, frozenset(liked_by)
+    columns, tastes = population.columns, population.tastes
     codes, starts, lengths = columns.named_by(take)
     mutual, content = (None, None) if tastes is None else (_spread(part, known, np.nan) for part in tastes.gather(take))
     found = columns.gather(_GATHERED, take)
@@ -86,7 +86,7 @@ def candidate_columns(
         interest_starts=_spread(starts, known, 0),
         n_interests=_spread(lengths, known, 0),
         completeness=_spread((said / np.float32(N_SAYABLE)).astype(np.float32), known, 0),
-        likes_viewer=np.fromiter((person_id in likers for person_id in ids.tolist()), np.bool_, len(ids)),
+        likes_viewer=_among(ids, liked_by),
         p=None if mutual is None or tastes is None else tastes.p(mutual),
         q=None if mutual is None or tastes is None else tastes.q(mutual),
         content=content,
@@ -114,6 +114,11 @@ def _spread(values: NDArray[Any], known: NDArray[np.bool_], absent: float) -> ND
     spread = np.full((len(known), *values.shape[1:]), absent, values.dtype)
     spread[known] = values
     return spread
+
+
+def _among(ids: NDArray[np.int64], some: Iterable[int]) -> NDArray[np.bool_]:
+    members = frozenset(some)
+    return np.fromiter(map(members.__contains__, ids.tolist()), np.bool_, len(ids)) if members else np.zeros(len(ids), np.bool_)
 
 
 def _place(viewer: Profile) -> NDArray[np.float64]:

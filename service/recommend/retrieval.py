@@ -90,19 +90,21 @@ def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> C
     """
     names = tuple(sorted(found))
     ids = np.concatenate([found[name] for name in names])
-    ranks = np.concatenate([np.arange(len(found[name])) for name in names])
-    sources = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-    # One number says where a find stands among all: the place in its own list, then the source. By id the first find leads.
-    places = ranks * len(names) + sources
-    by_id = np.lexsort((places, ids))
-    ids, places, bits = ids[by_id], places[by_id], np.left_shift(np.uint64(1), sources[by_id].astype(np.uint64))
-    first = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1]))) if len(ids) else by_id
-    unique = ids[first]
+    # One number says where a find stands among all: the place in its own list, then the source. Of one id the lowest leads.
+    places = np.concatenate([np.arange(len(found[name])) * len(names) + at for at, name in enumerate(names)])
+    by_id = ids.argsort()
+    ids, places = ids.take(by_id), places.take(by_id)
+    first = np.flatnonzero(np.concatenate((np.ones(min(1, len(ids)), np.bool_), ids[1:] != ids[:-1])))
+    unique = ids.take(first)
     eligible = people.contains(unique)
     tell({"amity.n_found": len(by_id), "amity.n_unique": len(unique), "amity.n_eligible": int(np.count_nonzero(eligible))})
-    best = np.flatnonzero(eligible)[np.argsort(places[first[eligible]])[:pool_size]]
-    found_by = np.bitwise_or.reduceat(bits, first) if len(ids) else bits
-    return Candidates(unique[best], found_by[best], names)
+    if not len(ids):
+        return Candidates(unique, np.empty(0, np.uint64), names)
+    bits = np.left_shift(np.uint64(1), (places % len(names)).astype(np.uint64))
+    leading, found_by = np.minimum.reduceat(places, first), np.bitwise_or.reduceat(bits, first)
+    there = np.flatnonzero(eligible)
+    best = there.take(leading.take(there).argsort()[:pool_size])
+    return Candidates(unique.take(best), found_by.take(best), names)
 
 
 def chance(people: EligiblePeople, seed: int, pool_size: int) -> Candidates:

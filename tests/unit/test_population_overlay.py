@@ -110,6 +110,9 @@ def test_rows_of_thousands_are_those_of_each() -> None:
     assert rows == {one: directory.row(one) for one in range(9_010)}
     known = (6, 7, 9, 12, 15, 18, 8_997, 9_003, 8)
     assert [rows[one] for one in known] == [3_002, 3_004, None, 3_005, None, 2_993, 0, 3_001, None]
+    some = [directory.rows(np.array(known[:n])).tolist() for n in range(len(known) + 1)]
+    assert some[-1] == [3_002, 3_004, -1, 3_005, -1, 2_993, 0, 3_001, -1]
+    assert some == [some[-1][:n] for n in range(len(known) + 1)]
     assert directory.n_people == len(directory.ids()) == 3_000
 
 

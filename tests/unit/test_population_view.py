@@ -110,6 +110,16 @@ def test_unknown_spaces_and_columns_are_refused_by_name() -> None:
         view.column("gender")
 
 
+def test_liked_people_without_vectors_do_not_move_the_content_query() -> None:
+    contents = encoder().encode_many(PEOPLE)
+    people = build(PEOPLE, tastes=Tastes.of(np.ones((len(PEOPLE), 8), np.float32), contents, None))
+    people.apply_profiles([person(9, bio="new")])
+    views = [people.eligible(asking(PEOPLE[0], Relations(liked=liked))) for liked in (frozenset({3}), frozenset({3, 9, 99}))]
+    first, second = (view.viewer_vector("content") for view in views)
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all()
+
+
 def test_features_of_somebody_erased_meanwhile_are_missing() -> None:
     people = population()
     view = people.eligible(asking(PEOPLE[0]))
@@ -127,6 +137,26 @@ def test_whoever_was_looked_up_is_described_as_then_though_erased_meanwhile() ->
     people.erase([2])
     np.testing.assert_array_equal(view.features(np.array([4, 2]), ("age_gap_years",)), before[[2, 0]])
     assert view.incarnations(np.array([4, 2])).tolist() == [1, 1]
+
+
+def test_whomever_a_view_has_found_it_knows_though_erased_meanwhile() -> None:
+    people = population()
+    view = people.eligible(asking(PEOPLE[0]))
+    vector = view.viewer_vector("content")
+    assert vector is not None
+    found = {*view.search("content", vector, 1).ids.tolist(), *view.newest(1, 0.0, 1)[0].tolist(), *view.draw(1, 3).tolist()}
+    people.erase([2, 3, 4])
+    assert {one for one in (2, 3, 4) if view.contains(np.array([one]))[0]} == found
+    assert view.incarnations(np.array(sorted(found))).tolist() == [1] * len(found)
+
+
+def test_what_a_source_writes_to_its_ids_makes_nobody_eligible() -> None:
+    view = population().eligible(asking(PEOPLE[0], Relations(blocked=frozenset({3}))))
+    vector = view.viewer_vector("content")
+    assert vector is not None
+    for ids in (view.draw(5, 1), view.newest(5, 0.0, 1)[0], view.search("content", vector, 5).ids):
+        ids[:] = 3
+    assert view.contains(np.array([2, 3, 4])).tolist() == [True, False, True]
 
 
 def test_who_is_asked_about_beside_those_looked_up_is_found_as_well() -> None:
