@@ -113,6 +113,8 @@ def nth(words: Words, ranks: ArrayLike) -> Rows:
     reached = np.cumsum(np.bitwise_count(words), dtype=np.int64)
     if len(wanted) and (wanted.min() < 0 or not len(reached) or wanted.max() >= reached[-1]):
         raise IndexError("a rank beyond the set")
+    order = np.argsort(wanted)  # in order they are searched in half the time, this included
+    wanted = wanted.take(order)
     at = np.searchsorted(reached, wanted, side="right")
     chosen = words.take(at)
     n_in = np.bitwise_count(chosen)
@@ -120,7 +122,9 @@ def nth(words: Words, ranks: ArrayLike) -> Rows:
     begins = np.cumsum(n_in, dtype=np.int64) - n_in
     rank = wanted - (reached.take(at) - n_in)
     found = np.flatnonzero(np.unpackbits(chosen.view(np.uint8), bitorder="little").view(np.bool_))
-    return np.asarray(at * WORD_ROWS + (found.take(begins + rank) & (WORD_ROWS - 1)), np.int64)
+    rows = np.empty(len(wanted), np.int64)
+    rows[order] = at * WORD_ROWS + (found.take(begins + rank) & (WORD_ROWS - 1))
+    return rows
 
 
 def by_word(rows: NDArray[np.integer]) -> tuple[Rows, Words]:

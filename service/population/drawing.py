@@ -1,7 +1,7 @@
 """A few of many eligible people, by lot or by the time of joining, without looking at all of them."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,40 @@ from service.population.columns import Columns
 from service.population.vectors import Passing
 
 Rows = NDArray[np.int64]
+Doubles = NDArray[np.float64]
 
 _ROWS_AT_ONCE = 4096
+
+_MARGIN = 1.25
+"""So many times the rows are looked at first among which as many pass as are wanted, if they pass as everybody does."""
+
+_MOST_AT_FIRST = 2 * _ROWS_AT_ONCE
+"""But no more than this: who joined before the time asked for may begin soon, 4 ns for each row in vain."""
+
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT = 31
+_WORD = (1 << 64) - 1
 
 
 def distinct_ranks(n: int, k: int, seed: int) -> NDArray[np.int64]:
     """min(k, n) different numbers below n, drawn by `seed`, in random order, int64."""
-    return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64)
+    return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64, copy=False)
+
+
+def drawn_rows(columns: Columns, passing: Passing, k: int, seed: int) -> Rows:
+    """Rows of k who pass, all if they are fewer, drawn by `seed`, each with the same probability, in random order."""
+    added = _added(columns, passing)
+    ranks = distinct_ranks(passing.n_base + len(added), k, seed)
+    if not len(added):
+        return bits.nth(passing.base, ranks)
+    added = added[np.argsort(columns.take("id", added))]  # replicas append in orders of their own
+    in_base = ranks < passing.n_base
+    rows = np.empty(len(ranks), np.int64)
+    rows[in_base] = bits.nth(passing.base, ranks[in_base])
+    rows[~in_base] = added[ranks[~in_base] - passing.n_base]
+    return rows
 
 
 def newest_first(columns: Columns) -> Rows:
@@ -26,71 +53,127 @@ def newest_first(columns: Columns) -> Rows:
     return np.lexsort((lot, -np.asarray(columns.base("created_at_s"), np.float64))).astype(np.int32)
 
 
-def newest_rows(columns: Columns, newest: NDArray[np.integer], passing: Passing, wanted: tuple[int, float, int]) -> Rows:
-    """Rows of the people who joined last, newest first, ties by lot. `newest`: rows of the base, newest first; `wanted`: how
-    many, since when in seconds since 1970, and the seed."""
+def newest_rows(
+    columns: Columns, newest: NDArray[np.integer], passing: Passing, wanted: tuple[int, float, int]
+) -> tuple[Rows, Doubles]:
+    """Rows of the people who joined last, newest first, ties by lot, and when they joined. `newest`: rows of the base, newest
+    first; `wanted`: how many, since when in seconds since 1970, and the seed."""
     k, since_s, seed = wanted
     if k <= 0:
-        return np.empty(0, np.int64)
-    added = np.flatnonzero(passing.overlay) + columns.n_base
-    found = np.concatenate((_Newest(columns, newest, passing.base).find(k, since_s, seed), added))
-    joined_s = columns.take("created_at_s", found)
-    found, joined_s = found[joined_s >= since_s], joined_s[joined_s >= since_s]
-    by_id = np.argsort(columns.take("id", found))  # rows differ between replicas; the lot of a seed must not
-    found, joined_s = found[by_id], joined_s[by_id]
-    lot = np.random.default_rng(seed).permutation(len(found))
-    return found[np.lexsort((lot, -joined_s))[:k]]
+        return np.empty(0, np.int64), np.empty(0, np.float64)
+    found, joined_s = _Newest(columns, newest, passing).find(k, since_s, seed)
+    added = _added(columns, passing)
+    if len(added):
+        added_s = columns.take("created_at_s", added)
+        lately = added_s >= since_s
+        found, joined_s = np.concatenate((found, added[lately])), np.concatenate((joined_s, added_s[lately]))
+    order = np.lexsort((lots(columns.take("id", found), seed), -joined_s))[:k]
+    return found.take(order), joined_s.take(order)
+
+
+def lots(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """Each id's lot under a seed, whoever else is asked about: by it people stand in random order, the same on every replica.
+
+    The ids-th numbers of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) in a stream of the seed's. Seeding a generator of
+    numpy's and shuffling by the order of ids takes several times as long.
+    """
+    lot = ids.astype(np.uint64)
+    lot *= np.uint64(_GOLDEN)
+    lot += np.uint64(_begun(seed))
+    for shift, factor in _MIXING:
+        lot ^= lot >> np.uint64(shift)
+        lot *= np.uint64(factor)
+    lot ^= lot >> np.uint64(_LAST_SHIFT)
+    return lot
+
+
+def _begun(seed: int) -> int:
+    """Where the stream of a seed begins: mixed as well, since streams of neighbouring seeds would be one, a step apart."""
+    state = (seed + _GOLDEN) & _WORD
+    for shift, factor in _MIXING:
+        state = (state ^ (state >> shift)) * factor & _WORD
+    return state ^ (state >> _LAST_SHIFT)
+
+
+def _added(columns: Columns, passing: Passing) -> Rows:
+    """Rows appended since that pass, ascending."""
+    return np.flatnonzero(passing.overlay) + columns.n_base
 
 
 class _Newest:
-    """The base by falling time of joining."""
+    """Who passes of the base, by falling time of joining."""
 
-    def __init__(self, columns: Columns, newest: NDArray[np.integer], base: bits.Words) -> None:
+    def __init__(self, columns: Columns, newest: NDArray[np.integer], passing: Passing) -> None:
         self._created_s = columns.base("created_at_s")
         self._newest = newest
-        self._base = base
+        self._passing = passing
 
-    def find(self, k: int, since_s: float, seed: int) -> Rows:
-        """The k newest that pass. Where many joined in the moment of the last of them, as after an import without times, those of
-        that moment are taken from a place chosen by lot: nobody is always passed over, and a million are not looked at."""
-        last = self._position_before(since_s)
-        newer = self._passing(0, last, k)
-        if len(newer) < k:
-            return newer
-        moment_s = float(self._created_s[newer[k - 1]])
+    def find(self, k: int, since_s: float, seed: int) -> tuple[Rows, Doubles]:
+        """The k newest who joined since, and all others of the moment of the last of them; and when they joined.
+
+        Where many joined in that moment, as after an import without times, k of them are taken from a place chosen by lot: nobody
+        is always passed over, and a million are not looked at."""
+        positions, n_seen = self._lately(k, since_s)
+        rows = self._newest.take(positions).astype(np.int64)
+        joined_s = self._created_s.take(rows)
+        n_since = int(np.count_nonzero(joined_s >= since_s))
+        if n_since < k:
+            return rows[:n_since], joined_s[:n_since]
+        moment_s = float(joined_s[k - 1])
+        if not self._is_among(moment_s, int(positions[k - 1]), n_seen):
+            rows = np.concatenate((rows[joined_s > moment_s], self._of_moment(moment_s, k, seed)))
+            return rows, self._created_s.take(rows)
+        n = int(np.count_nonzero(joined_s >= moment_s))
+        return rows[:n], joined_s[:n]
+
+    def _lately(self, k: int, since_s: float) -> tuple[Rows, int]:
+        """Positions of k who pass, perhaps more, ascending, all of whom joined since unless there are fewer; and of how many
+        positions, the first, they are all."""
+        parts: list[Rows] = [np.empty(0, np.int64)]
+        n_seen, n_found = 0, 0
+        size = min(_MOST_AT_FIRST, ceil(_MARGIN * k * len(self._newest) / max(1, self._passing.n_base)))
+        while n_found < k and n_seen < len(self._newest) and self._joined_s(n_seen) >= since_s:
+            parts.append(self._passing_of(n_seen, n_seen + size))
+            n_found += len(parts[-1])
+            n_seen, size = min(n_seen + size, len(self._newest)), 2 * size
+        return np.concatenate(parts), n_seen
+
+    def _is_among(self, moment_s: float, position: int, n_seen: int) -> bool:
+        """Whether everybody of a moment, and who is at a position is, is among the first `n_seen`, and they are not many."""
+        before, after = position - _ROWS_AT_ONCE // 2, position + _ROWS_AT_ONCE // 2
+        return (before < 0 or self._joined_s(before) > moment_s) and (
+            min(after, n_seen) == len(self._newest) or self._joined_s(min(after, n_seen)) < moment_s
+        )
+
+    def _of_moment(self, moment_s: float, k: int, seed: int) -> Rows:
+        """Those of a moment who pass; of many k, from a place chosen by lot."""
         first, last = self._position_of(moment_s), self._position_before(moment_s)
-        newer = newer[self._created_s[newer] > moment_s]
         if last - first <= _ROWS_AT_ONCE:
-            return np.concatenate((newer, self._passing(first, last, last - first)))
+            return self._rows(first, last, last - first)
         start = first + int(np.random.default_rng(seed).integers(last - first))
-        tied = self._passing(start, last, k)
-        return np.concatenate((newer, tied, self._passing(first, start, k - len(tied))))
+        tied = self._rows(start, last, k)
+        return np.concatenate((tied, self._rows(first, start, k - len(tied))))
 
     def _position_of(self, moment_s: float) -> int:
-        return bisect_left(range(len(self._newest)), -moment_s, key=self._age)
+        return bisect_left(range(len(self._newest)), -moment_s, key=lambda position: -self._joined_s(position))
 
     def _position_before(self, moment_s: float) -> int:
         """The first position of those who joined before a moment."""
-        return bisect_left(range(len(self._newest)), True, key=lambda position: self._age(position) > -moment_s)
+        return bisect_left(range(len(self._newest)), True, key=lambda position: self._joined_s(position) < moment_s)
 
-    def _age(self, position: int) -> float:
-        return -float(self._created_s[self._newest[position]])
+    def _joined_s(self, position: int) -> float:
+        return float(self._created_s[self._newest[position]])
 
-    def _passing(self, first: int, last: int, at_least: int) -> Rows:
+    def _rows(self, first: int, last: int, at_least: int) -> Rows:
         """Those of a range of positions that pass, until there are enough."""
         parts: list[Rows] = [np.empty(0, np.int64)]
-        n_found = 0
-        for start, stop in _chunks(first, last):
-            if n_found >= at_least:
-                break
-            rows = self._newest[start:stop].astype(np.int64)
-            parts.append(rows[bits.test(self._base, rows)])
+        size, n_found = _ROWS_AT_ONCE, 0
+        while first < last and n_found < at_least:
+            parts.append(self._passing_of(first, min(last, first + size)))
             n_found += len(parts[-1])
-        return np.concatenate(parts)
+            first, size = first + size, 2 * size
+        return self._newest.take(np.concatenate(parts)).astype(np.int64)
 
-
-def _chunks(first: int, last: int) -> Iterator[tuple[int, int]]:
-    size = _ROWS_AT_ONCE
-    while first < last:
-        yield first, min(last, first + size)
-        first, size = first + size, 2 * size
+    def _passing_of(self, first: int, last: int) -> Rows:
+        """Positions of a range that pass, ascending."""
+        return np.flatnonzero(bits.test(self._passing.base, self._newest[first:last])) + first

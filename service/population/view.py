@@ -15,7 +15,7 @@ from service.features.assemble import CandidateColumns, Floats, ViewerView, asse
 from service.features.geography import km_of_squared_chords, squared_chords
 from service.metrics import SEARCHES
 from service.population import bits
-from service.population.drawing import distinct_ranks, newest_rows
+from service.population.drawing import drawn_rows, newest_rows
 from service.population.planner import Plan
 from service.population.remembered import Remembered
 from service.population.tastes import SPACES
@@ -154,19 +154,12 @@ class PeopleView:
 
     def draw(self, k: int, seed: int) -> Ids:
         """k of the eligible ids, all if they are fewer, drawn by `seed`, each with the same probability, in random order."""
-        base, added = self._passing.base, np.flatnonzero(self._passing.overlay) + self._columns.n_base
-        added = added[np.argsort(self._columns.take("id", added))]  # replicas append in orders of their own
-        ranks = distinct_ranks(self.n_eligible, k, seed)
-        rows = np.empty(len(ranks), np.int64)
-        in_base = ranks < self._passing.n_base
-        rows[in_base] = bits.nth(base, ranks[in_base])
-        rows[~in_base] = added[ranks[~in_base] - self._passing.n_base]
-        return self._handed_out(rows)
+        return self._handed_out(drawn_rows(self._columns, self._passing, k, seed))
 
     def newest(self, k: int, since_s: float, seed: int) -> tuple[Ids, NDArray[np.float64]]:
         """The k eligible people who joined last, and not before `since_s`, newest first, ties by lot; and when they joined."""
-        rows = newest_rows(self._columns, self._population.newest, self._passing, (k, since_s, seed))
-        return self._handed_out(rows), self._columns.take("created_at_s", rows)
+        rows, joined_s = newest_rows(self._columns, self._population.newest, self._passing, (k, since_s, seed))
+        return self._handed_out(rows), joined_s
 
     def eligible_ids(self) -> Ids:
         """All eligible ids, int64 (n_eligible,)."""
