@@ -117,6 +117,7 @@ def test_liked_people_without_vectors_do_not_move_the_content_query() -> None:
     views = [people.eligible(asking(PEOPLE[0], Relations(liked=liked))) for liked in (frozenset({3}), frozenset({3, 9, 99}))]
     first, second = (view.viewer_vector("content") for view in views)
     np.testing.assert_array_equal(first, second)
+    assert first is not None
     assert np.isfinite(first).all()
 
 
