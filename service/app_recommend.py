@@ -72,7 +72,7 @@ class Shared:
 
         lives = Lives(settings.pool_ttl_s, settings.pool_stale_s)
         n_bytes = settings.first_level_mb << 20
-        truth = Truth(origin.users, origin.interactions, Breaker("database"), settings.database_timeout_ms / 1000)
+        truth = Truth(origin.users, Breaker("database"), settings.database_timeout_ms / 1000)
         fragments = Fragments(int(FRAGMENTS * n_bytes), lambda: news.is_live)
         viewers = Viewers(truth, int(VIEWERS * n_bytes))
         first = FirstLevel(fragments, viewers)

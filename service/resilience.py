@@ -11,7 +11,6 @@ from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
 from service.metrics import BREAKER_STATE, REFUSED
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -77,16 +76,6 @@ async def left_behind(seconds: float) -> None:
     loop = asyncio.get_running_loop()
     if tasks := {task for task in _abandoned if task.get_loop() is loop}:
         await asyncio.wait(tasks, timeout=seconds)
-
-
-async def side_by_side(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
-    """Both results; what one raises is raised when the other has ended as well, so that none goes on behind the caller."""
-    first, second = await asyncio.gather(one, other, return_exceptions=True)
-    if isinstance(first, BaseException):
-        raise first
-    if isinstance(second, BaseException):
-        raise second
-    return first, second
 
 
 class Breaker:

@@ -151,7 +151,7 @@ class FakePopulation:
 
 
 class FakeDatabase:
-    """ViewerStore and RelationStore; `down` makes it refuse."""
+    """A PeopleStore; `down` makes it refuse."""
 
     def __init__(self, people: Iterable[Profile] = (), relations: Relations | None = None) -> None:
         self.people = {one.id: one for one in people}
@@ -164,17 +164,14 @@ class FakeDatabase:
         if self.down:
             raise DatabaseUnavailable
 
-    async def get(self, person_id: int, /) -> Profile | None:
+    async def viewer(self, person_id: int, /) -> tuple[Profile, Relations] | None:
         self._answer("viewer")
-        return self.people.get(person_id)
+        found = self.people.get(person_id)
+        return None if found is None else (found, self.known_relations)
 
     async def many(self, ids: Sequence[int], /) -> Mapping[int, Profile]:
         self._answer("profiles")
         return {one: self.people[one] for one in ids if one in self.people}
-
-    async def relations(self, viewer_id: int, /) -> Relations:
-        self._answer("relations")
-        return self.known_relations
 
 
 class MemoryRedis:
@@ -343,7 +340,7 @@ class World:
         self.exploration_share = 0.0
         self.shadow_ranker = ""
         self.limiter = Limiter(8, 8, 1.0)
-        self.truth = Truth(self.database, self.database, Breaker("database"), timeout_s=0.5)
+        self.truth = Truth(self.database, Breaker("database"), timeout_s=0.5)
         self.orchestrator = self.build()
 
     @property

@@ -24,18 +24,14 @@ from service.plugins import LoadedRanker
 from service.resilience import Deadline
 
 
-class ViewerStore(Protocol):
-    """Profiles as the database has them. Raises DatabaseUnavailable."""
+class PeopleStore(Protocol):
+    """People as the database has them. Raises DatabaseUnavailable."""
 
-    async def get(self, person_id: int, /) -> Profile | None: ...
+    async def viewer(self, person_id: int, /) -> tuple[Profile, Relations] | None:
+        """Who asks, and how they stand to others."""
+        ...
 
     async def many(self, ids: Sequence[int], /) -> Mapping[int, Profile]: ...
-
-
-class RelationStore(Protocol):
-    """How a viewer stands to others, as the database has it. Raises DatabaseUnavailable."""
-
-    async def relations(self, viewer_id: int, /) -> Relations: ...
 
 
 class TokenSource(Protocol):

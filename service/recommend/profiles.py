@@ -8,9 +8,10 @@ from service.domain import Profile, Relations
 from service.errors import CircuitOpen, StageFailed, UnknownUser
 from service.recommend.drops import Drops
 from service.recommend.fragments import Fragment, Fragments
-from service.recommend.ports import Population, RelationStore, Trail, ViewerStore
+from service.recommend.ports import PeopleStore, Population, Trail
 from service.recommend.stages import enter
-from service.resilience import Breaker, Deadline, bounded, side_by_side
+from service.resilience import Breaker, Deadline, bounded
+from service.telemetry import stage
 
 T = TypeVar("T")
 
@@ -21,44 +22,30 @@ LEAST_S = 0.02
 class Truth:
     """Reads with one breaker for all, so that a database that hangs costs its timeout a few times and not each time."""
 
-    def __init__(self, people: ViewerStore, relations: RelationStore, breaker: Breaker, timeout_s: float) -> None:
+    def __init__(self, people: PeopleStore, breaker: Breaker, timeout_s: float) -> None:
         self._people = people
-        self._relations = relations
         self._breaker = breaker
         self._timeout_s = timeout_s
 
-    async def both(
+    async def viewer(
         self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail
     ) -> tuple[Profile | None, Relations]:
-        """The viewer and the relations, read side by side; one after the other while the breaker is not closed, so that a
-        probe that succeeds lets the second read through."""
-        if self._breaker.state != "closed":
-            viewer = await self.viewer(viewer_id, memory, deadline, trail)
-            return viewer, await self.relations(viewer_id, memory, deadline, trail)
-        return await side_by_side(
-            self.viewer(viewer_id, memory, deadline, trail), self.relations(viewer_id, memory, deadline, trail)
-        )
+        """The viewer, and how they stand to others: two stages, but one read. None when the database is away and memory does not
+        know them. Raises UnknownUser."""
 
-    async def viewer(self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail) -> Profile | None:
-        """The viewer; None when the database is away and memory does not know them. Raises UnknownUser."""
+        async def read() -> tuple[Profile, Relations] | None:
+            return await self._within(self._people.viewer(viewer_id), deadline)
 
         try:
-            found = await enter("viewer", self._breaker, lambda: self._within(self._people.get(viewer_id), deadline))
+            with stage("relations") as relations:
+                found = await enter("viewer", self._breaker, read, beside=relations)
         except StageFailed as exc:
             _bend("viewer", exc, trail)
-            return memory.profile(viewer_id)
+            _bend("relations", exc, trail)
+            return memory.profile(viewer_id), memory.relations(viewer_id)
         if found is None:
             raise UnknownUser(viewer_id)
         return found
-
-    async def relations(self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail) -> Relations:
-        """How the viewer stands to others."""
-        try:
-            read = self._relations.relations
-            return await enter("relations", self._breaker, lambda: self._within(read(viewer_id), deadline))
-        except StageFailed as exc:
-            _bend("relations", exc, trail)
-            return memory.relations(viewer_id)
 
     async def profiles(self, ids: Sequence[int], memory: Population, deadline: Deadline, trail: Trail) -> Mapping[int, Profile]:
         """The people of `ids` who exist, in one read."""

@@ -185,7 +185,7 @@ class Viewers:
         trail = Trail()
         self._reading[viewer_id] += 1
         try:
-            profile, relations = await self._truth.both(viewer_id, memory, deadline, trail)
+            profile, relations = await self._truth.viewer(viewer_id, memory, deadline, trail)
         finally:
             self._reading[viewer_id] -= 1
             if not self._reading[viewer_id]:

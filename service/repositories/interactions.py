@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import Interaction, Kind, Relations
 from service.errors import BadInput, Problem
-from service.repositories import tables
+from service.repositories import relations, tables
 from service.repositories.calls import Sessions, read, write
 from service.repositories.columns import InteractionTable, copy_interactions
 from service.repositories.locks import lock_pairs
@@ -21,13 +21,7 @@ from service.repositories.storable import is_storable
 EVENT_ID_LENGTH = 200
 """Letters of an event_id: its key is in an index, whose entries PostgreSQL bounds at 2,704 bytes."""
 
-_RELATIONS = """
-    select true, kind, array_agg(target_id) from interactions
-    where actor_id = $1 and family in (1, 2) and kind in ('like', 'pass', 'unmatch', 'block') group by kind
-    union all
-    select false, kind, array_agg(actor_id) from interactions
-    where target_id = $1 and family in (1, 2) and kind in ('like', 'pass', 'unmatch', 'block') group by kind
-"""
+_RELATIONS = f"select {relations.COLUMNS} from (select $1::bigint as id) as users {relations.JOINED}"
 _EXISTING = text("select id from users where id = any(cast(:ids as bigint[]))")
 _STANDING = text(
     """
@@ -107,7 +101,8 @@ class Interactions:
 
     async def relations(self, viewer_id: int) -> Relations:
         """What stands between the viewer and everyone, in both directions, in one query. Empty for an unknown viewer."""
-        return _relations(await self._sessions.readers.fetch(_RELATIONS, viewer_id))
+        (row,) = await self._sessions.readers.fetch(_RELATIONS, viewer_id)
+        return relations.relations_of(row)
 
     async def stream(self, batch_size: int = 10_000) -> AsyncIterator[list[Interaction]]:
         """All rows in the order of their key, withdrawals too. Each batch is a query of its own."""
@@ -233,19 +228,4 @@ def _interaction(row: Any) -> Interaction:
     event_id = row[3].removeprefix("id:") if row[3].startswith("id:") else None
     return Interaction(
         actor_id=row[0], target_id=row[1], kind=Kind(row[4]), occurred_at=row[5], event_id=event_id, slate_id=row[6]
-    )
-
-
-def _relations(rows: Sequence[Any]) -> Relations:
-    ids: dict[tuple[bool, str], list[int]] = {(by_viewer, kind): found for by_viewer, kind, found in rows}
-
-    def those(by_viewer: bool, *kinds: Kind) -> frozenset[int]:
-        return frozenset().union(*(ids.get((by_viewer, kind), ()) for kind in kinds))
-
-    return Relations(
-        liked=those(True, Kind.LIKE),
-        passed=those(True, Kind.PASS, Kind.UNMATCH),
-        liked_by=those(False, Kind.LIKE),
-        passed_by=those(False, Kind.PASS, Kind.UNMATCH),
-        blocked=those(True, Kind.BLOCK) | those(False, Kind.BLOCK),
     )

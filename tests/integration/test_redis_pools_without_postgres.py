@@ -10,7 +10,6 @@ from service.domain import RecommendationRequest, Slate
 from service.recommend.orchestrator import Orchestrator
 from service.recommend.profiles import Truth
 from service.repositories.database import Database
-from service.repositories.interactions import Interactions
 from service.repositories.migrate import upgrade
 from service.repositories.users import Users
 from service.resilience import Breaker
@@ -26,9 +25,8 @@ class RealWorld(World):
 
     def __init__(self, database: Database) -> None:
         super().__init__(PEOPLE)
-        users, interactions = Users(database.sessions), Interactions(database.sessions)
         self.breaker = Breaker("database", 3, 2.0, self.clock.monotonic)
-        self.truth = Truth(users, interactions, self.breaker, timeout_s=0.15)
+        self.truth = Truth(Users(database.sessions), self.breaker, timeout_s=0.15)
         self.orchestrator = self.build()
 
 

@@ -61,6 +61,15 @@ async def test_relations_show_both_directions(interactions: Interactions) -> Non
     assert standing(await interactions.relations(99)) == {}
 
 
+async def test_a_viewer_is_the_profile_and_the_relations_of_one_moment(database: Database, interactions: Interactions) -> None:
+    await interactions.record([did(1, LIKE, 2), did(1, LIKE, 5), did(1, PASS, 3), did(3, LIKE, 1), did(4, BLOCK, 1)])
+    users = Users(database.sessions)
+    both = [await users.viewer(who) for who in (1, 2)]
+    read = [found and (found[0], standing(found[1])) for found in both]
+    assert read == [(await users.get(who), standing(await interactions.relations(who))) for who in (1, 2)]
+    assert await users.viewer(99) is None
+
+
 @pytest.mark.parametrize(
     ("deeds", "left"),
     [

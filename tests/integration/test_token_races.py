@@ -38,7 +38,7 @@ class Replica:
     def __init__(self, database: Database, fleet: Fleet) -> None:
         self.users, self.interactions = Users(database.sessions), Interactions(database.sessions)
         self.tokens = ViewerTokens(fleet, 600)
-        truth = Truth(self, self, Breaker("database"), 30.0)
+        truth = Truth(self, Breaker("database"), 30.0)
         self.viewers, self.fragments = Viewers(truth, 1 << 20), Fragments(1 << 20, lambda: self.news.is_live)
         self.faces = Faces(truth, self.fragments)
         self.first = FirstLevel(self.fragments, self.viewers)
@@ -51,9 +51,6 @@ class Replica:
     def nudge(self) -> None:
         """No feed runs here: tokens and news alone have to do."""
 
-    async def get(self, person_id: int, /) -> Profile | None:
-        return await self.users.get(person_id)
-
     async def many(self, ids: Any, /) -> Any:
         found = await self.users.many(ids)
         if self.after_reading is not None:
@@ -61,12 +58,12 @@ class Replica:
             await hook()
         return found
 
-    async def relations(self, viewer_id: int, /) -> Relations:
+    async def viewer(self, person_id: int, /) -> tuple[Profile, Relations] | None:
         self.n_reads += 1
         if self.before_reading is not None:
             hook, self.before_reading = self.before_reading, None
             await hook()
-        found = await self.interactions.relations(viewer_id)
+        found = await self.users.viewer(person_id)
         if self.after_reading is not None:
             hook, self.after_reading = self.after_reading, None
             await hook()

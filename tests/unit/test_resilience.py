@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import CircuitOpen, Overloaded, StageBusy, StageTimeout
 from service.metrics import REGISTRY
-from service.resilience import Breaker, Deadline, Limiter, bounded, left_behind, side_by_side
+from service.resilience import Breaker, Deadline, Limiter, bounded, left_behind
 from tests.fakes import FakeClock
 
 
@@ -76,21 +76,6 @@ async def test_work_left_behind_can_be_waited_for() -> None:
         await bounded(slow_to_clean_up(), Deadline(0.01))
     assert not ended
     await left_behind(5)
-    assert ended
-
-
-async def test_what_one_of_two_raises_waits_for_the_other() -> None:
-    ended: list[bool] = []
-
-    async def fail() -> None:
-        raise Failure
-
-    async def end_later() -> None:
-        await asyncio.sleep(0.01)
-        ended.append(True)
-
-    with pytest.raises(Failure):
-        await side_by_side(fail(), end_later())
     assert ended
 
 

@@ -20,21 +20,18 @@ EVERYBODY = [person(one) for one in range(1, 6)]
 
 
 class Case:
-    """Viewers on fakes. `gate`, when set, holds reads of relations up until it is opened."""
+    """Viewers on fakes. `gate`, when set, holds reads of viewers up until it is opened."""
 
     def __init__(self, relations: Relations | None = None, max_bytes: int = 1 << 20) -> None:
         self.database = FakeDatabase(EVERYBODY, relations)
         self.gate: asyncio.Event | None = None
-        self.viewers = Viewers(Truth(self, self, Breaker("database", failures=1000), 5.0), max_bytes)
-
-    async def get(self, person_id: int, /) -> Profile | None:
-        return await self.database.get(person_id)
+        self.viewers = Viewers(Truth(self, Breaker("database", failures=1000), 5.0), max_bytes)
 
     async def many(self, ids: Any, /) -> Any:
         return await self.database.many(ids)
 
-    async def relations(self, viewer_id: int, /) -> Relations:
-        found = await self.database.relations(viewer_id)
+    async def viewer(self, person_id: int, /) -> tuple[Profile, Relations] | None:
+        found = await self.database.viewer(person_id)
         if self.gate is not None:
             self.reached.set()
             await self.gate.wait()
@@ -64,7 +61,7 @@ class Case:
 
     @property
     def n_reads(self) -> int:
-        return self.database.reads.count("relations")
+        return self.database.reads.count("viewer")
 
 
 async def test_under_the_same_token_a_viewer_is_read_once() -> None:
