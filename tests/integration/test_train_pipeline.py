@@ -1,5 +1,8 @@
 """Training on a real database: what is published, what is refused, and what little data makes of it."""
 
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from msgspec import structs
 
 from service.artifacts.store import Store
 from service.domain import FeedPosition, Interaction, Kind, Profile
+from service.embedded.lease import Lease
 from service.errors import BundleInvalid, OperatorError, PublishRefused
 from service.features.definitions import FEATURES
 from service.plugins import instantiate, load_rankers
@@ -29,6 +33,7 @@ from service.training.examples import pairs_of
 from service.training.pipeline import TrainReport, train
 from service.training.split import gate_mask
 from service.transfer.demo import DemoRequest, fill
+from tests.servers import clone, cloned, run_now
 
 REFERENCE = datetime(2026, 11, 23, tzinfo=UTC)
 SEED = 7
@@ -44,10 +49,69 @@ def store(settings: Settings) -> Store:
     return Store(settings.artifacts_url, settings.cache_path)
 
 
+@pytest.fixture(scope="module")
+def filled(servers: Lease, template_database: str) -> str:
+    """The name of a database to clone, with a small demo population."""
+
+    async def make(database_url: str) -> None:
+        database = Database(database_url)
+        await fill(database, DemoRequest(n_people=300, seed=11, reference=REFERENCE), silent)
+        await database.close()
+
+    run_now(make(clone(servers.database_url, "amity_filled_template", template_database)))
+    return "amity_filled_template"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A database to clone that has been trained on, where its bundle is, and what the training told."""
+
+    database: str
+    artifacts: Path
+    report: TrainReport
+
+
+@pytest.fixture(scope="module")
+def trained(servers: Lease, filled: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    settings = Settings(home=tmp_path_factory.mktemp("trained"))
+
+    async def make(database_url: str) -> TrainReport:
+        database = Database(database_url)
+        report = await run(settings, database)
+        await database.close()
+        return report
+
+    report = run_now(make(clone(servers.database_url, "amity_trained_template", filled)))
+    return Trained("amity_trained_template", Path(settings.artifacts_url), report)
+
+
 @pytest.fixture
-async def demo(database: Database) -> Database:
-    await fill(database, DemoRequest(n_people=300, seed=11, reference=REFERENCE), silent)
-    return database
+def demo_url(servers: Lease, filled: str) -> Iterator[str]:
+    with cloned(servers.database_url, "demo", filled) as url:
+        yield url
+
+
+@pytest.fixture
+async def demo(demo_url: str) -> AsyncIterator[Database]:
+    """The test's own demo population."""
+    database = Database(demo_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def learnt_url(servers: Lease, trained: Trained, settings: Settings) -> Iterator[str]:
+    shutil.copytree(trained.artifacts, settings.artifacts_url)
+    with cloned(servers.database_url, "learnt", trained.database) as url:
+        yield url
+
+
+@pytest.fixture
+async def learnt(learnt_url: str) -> AsyncIterator[Database]:
+    """The same after a training, whose report is `trained.report` and whose bundle is live and where the settings say."""
+    database = Database(learnt_url)
+    yield database
+    await database.close()
 
 
 def promoting(store: Store, database: Database) -> Promoting:
@@ -71,9 +135,11 @@ async def forget_all_but_the_gate(database: Database) -> None:
     await connection.close()
 
 
-async def test_training_publishes_a_bundle_that_serves(settings: Settings, demo: Database, store: Store) -> None:
-    report = await run(settings, demo)
-    live = await Bundles(demo.sessions).live()
+async def test_training_publishes_a_bundle_that_serves(
+    settings: Settings, learnt: Database, store: Store, trained: Trained
+) -> None:
+    report = trained.report
+    live = await Bundles(learnt.sessions).live()
     assert live is not None
     assert (live.version, report.published) == (report.version, True)
     bundle = store.open(report.version)
@@ -81,114 +147,118 @@ async def test_training_publishes_a_bundle_that_serves(settings: Settings, demo:
     assert population.n_people == 300
     assert population.tastes is not None
     assert population.tastes.encoder is not None
-    stands = await Interactions(demo.sessions).relations(1)
+    stands = await Interactions(learnt.sessions).relations(1)
     assert structs.asdict(population.relations(1)) == structs.asdict(stands)
     ranker = instantiate(load_rankers(settings, FEATURES), bundle)["v1"]
     assert (ranker.ranker is not None, ranker.problem) == (True, None)
 
 
-async def test_manifest_says_what_was_learnt_from_and_how_good_it_is(settings: Settings, demo: Database, store: Store) -> None:
-    report = await run(settings, demo)
-    manifest = store.open(report.version).manifest
+async def test_manifest_says_what_was_learnt_from_and_how_good_it_is(learnt: Database, store: Store, trained: Trained) -> None:
+    manifest = store.open(trained.report.version).manifest
     assert manifest.window_start is not None
     assert manifest.window_end is not None
     assert manifest.window_start < manifest.window_end < REFERENCE
-    assert manifest.n_interactions == await Interactions(demo.sessions).count()
+    assert manifest.n_interactions == await Interactions(learnt.sessions).count()
     assert manifest.seed == SEED
     assert {"ndcg20", "recall100", "cold_ndcg20", "auc", "log_loss", "calibration_error", "gate_ndcg20"} <= set(manifest.metrics)
-    live = await Bundles(demo.sessions).live()
+    live = await Bundles(learnt.sessions).live()
     assert live is not None
     assert live.metrics == manifest.metrics
 
 
 async def test_feed_position_lies_between_what_was_read_and_what_comes_after(
-    settings: Settings, demo: Database, store: Store
+    learnt: Database, store: Store, trained: Trained
 ) -> None:
-    report = await run(settings, demo)
-    position = store.open(report.version).manifest.feed_position
-    changes = Changes(demo.sessions)
+    position = store.open(trained.report.version).manifest.feed_position
+    changes = Changes(learnt.sessions)
     assert {change.entity for change in await changes.read(position)} <= {"bundle"}
     assert await changes.read(FeedPosition())
     like = Interaction(actor_id=1, target_id=2, kind=Kind.LIKE, occurred_at=REFERENCE)
-    await Interactions(demo.sessions).record([like])
+    await Interactions(learnt.sessions).record([like])
     assert "interaction" in {change.entity for change in await changes.read(position)}
 
 
-async def test_same_data_and_seed_make_the_same_files(settings: Settings, demo: Database, store: Store) -> None:
-    one, other = [await run(settings, demo) for _ in range(2)]
-    assert store.open(one.version).manifest.files == store.open(other.version).manifest.files
+async def test_same_data_and_seed_make_the_same_files(
+    settings: Settings, learnt: Database, store: Store, trained: Trained
+) -> None:
+    other = await run(settings, learnt)
+    assert store.open(trained.report.version).manifest.files == store.open(other.version).manifest.files
 
 
 async def test_worse_bundle_is_refused_yet_registered_and_published_by_force(
-    settings: Settings, demo: Database, store: Store
+    settings: Settings, learnt: Database, store: Store, trained: Trained
 ) -> None:
-    good = await run(settings, demo)
-    await forget_all_but_the_gate(demo)
+    good = trained.report
+    await forget_all_but_the_gate(learnt)
     with pytest.raises(PublishRefused, match=r"is not published: NDCG@20 0\.\d+ .* with the live one"):
-        await run(settings, demo)
-    bundles = Bundles(demo.sessions)
+        await run(settings, learnt)
+    bundles = Bundles(learnt.sessions)
     live = await bundles.live()
     assert live is not None
     assert live.version == good.version
     refused = next(record for record in await bundles.list() if record.version != good.version)
     assert refused.published_at is None
     assert refused.version in store.versions()
-    forced = await run(settings, demo, force=True)
+    forced = await run(settings, learnt, force=True)
     live = await bundles.live()
     assert live is not None
     assert live.version == forced.version
 
 
-async def test_live_bundle_that_cannot_be_read_stops_no_training(settings: Settings, demo: Database, store: Store) -> None:
-    first = await run(settings, demo)
-    store.delete(first.version)
-    second = await run(settings, demo)
+async def test_live_bundle_that_cannot_be_read_stops_no_training(
+    settings: Settings, learnt: Database, store: Store, trained: Trained
+) -> None:
+    store.delete(trained.report.version)
+    second = await run(settings, learnt)
     assert second.published
     assert "live_gate_ndcg20" not in second.metrics
 
 
 async def test_a_bundle_without_the_default_ranker_does_not_replace_one_that_has_it(
-    settings: Settings, demo: Database, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, learnt: Database, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: LogisticFactory, examples: TrainingExamples) -> LogisticRanker:
         raise ZeroDivisionError("no luck")
 
-    good = await run(settings, demo)
+    good = trained.report
     assert good.stand_in is None
     monkeypatch.setattr(LogisticFactory, "train", fail)
     with pytest.raises(PublishRefused, match=r"the default ranker 'v1' is left out of it \(cannot be trained: .*no luck\)"):
-        await run(settings, demo)
-    live = await Bundles(demo.sessions).live()
+        await run(settings, learnt)
+    live = await Bundles(learnt.sessions).live()
     assert live is not None
     assert live.version == good.version
-    forced = await run(settings, demo, force=True)
+    forced = await run(settings, learnt, force=True)
     assert (forced.published, forced.stand_in) == (True, "heuristic")
     assert "requests that name no ranker are ranked by 'heuristic': the default is left out" in forced.lines()
 
 
-async def test_damaged_bundle_is_not_promoted(settings: Settings, demo: Database, store: Store) -> None:
-    first, second = await run(settings, demo), await run(settings, demo)
+async def test_damaged_bundle_is_not_promoted(settings: Settings, learnt: Database, store: Store, trained: Trained) -> None:
+    first, second = trained.report, await run(settings, learnt)
     (store.folder / first.version / "people.age.npy").write_bytes(b"damaged")
     with pytest.raises(BundleInvalid, match=r"people\.age\.npy"):
-        await promoting(store, demo).promote(first.version)
-    live = await Bundles(demo.sessions).live()
+        await promoting(store, learnt).promote(first.version)
+    live = await Bundles(learnt.sessions).live()
     assert live is not None
     assert live.version == second.version
 
 
-async def test_earlier_bundle_can_be_promoted_again(settings: Settings, demo: Database, store: Store) -> None:
-    first, _ = await run(settings, demo), await run(settings, demo)
-    record = await promoting(store, demo).promote(first.version)
+async def test_earlier_bundle_can_be_promoted_again(settings: Settings, learnt: Database, store: Store, trained: Trained) -> None:
+    first = trained.report
+    await run(settings, learnt)
+    record = await promoting(store, learnt).promote(first.version)
     assert (record.version, record.live) == (first.version, True)
 
 
-async def test_bundles_before_those_kept_are_deleted_whole(settings: Settings, demo: Database, store: Store) -> None:
+async def test_bundles_before_those_kept_are_deleted_whole(
+    settings: Settings, learnt: Database, store: Store, trained: Trained
+) -> None:
     two = structs.replace(settings, bundles_kept=2)
-    first, second, third = [await run(two, demo) for _ in range(3)]
+    first, second, third = trained.report, await run(two, learnt), await run(two, learnt)
     assert store.versions() == [third.version, second.version]
-    assert [record.version for record in await Bundles(demo.sessions).list()] == [third.version, second.version]
+    assert [record.version for record in await Bundles(learnt.sessions).list()] == [third.version, second.version]
     with pytest.raises(BundleInvalid):
-        await promoting(store, demo).promote(first.version)
+        await promoting(store, learnt).promote(first.version)
 
 
 async def test_nobody_to_learn_about_is_one_clear_line(settings: Settings, database: Database) -> None:
@@ -231,11 +301,10 @@ async def test_steps_are_reported_and_timed(settings: Settings, demo: Database) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_cold_people_of_the_full_demo_are_served_far_better_than_by_popularity(
+async def test_cold_people_of_a_demo_of_thousands_are_served_far_better_than_by_popularity(
     settings: Settings, database: Database
 ) -> None:
-    await fill(database, DemoRequest(n_people=5000, seed=20261123, reference=REFERENCE), silent)
+    await fill(database, DemoRequest(n_people=2000, seed=20261123, reference=REFERENCE), silent)
     figures = (await run(settings, database)).metrics
     assert figures["cold_ndcg20"] > 1.5 * figures["cold_popularity_ndcg20"]
     assert figures["cold_match_ndcg20"] > 1.5 * figures["cold_popularity_match_ndcg20"]
