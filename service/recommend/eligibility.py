@@ -4,6 +4,7 @@ The population's mask decides the same for everyone at once, on what a replica r
 """
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from service.domain import Filters, Profile, RecommendationRequest, Relations, Status
 from service.features.geography import distance_km
@@ -50,10 +51,8 @@ def ineligible_reason(
 
 def not_sought(whose: str, seeker: Profile, other: Profile) -> str | None:
     """What of `other` is known not to be what `seeker` seeks."""
-    if seeker.seeks_genders and other.gender is not None:
-        sought = {gender.casefold() for gender in seeker.seeks_genders}
-        if other.gender.casefold() not in sought:
-            return f"{whose}_other_gender"
+    if seeker.seeks_genders and other.gender is not None and other.gender.casefold() not in _casefolded(seeker.seeks_genders):
+        return f"{whose}_other_gender"
     if other.age is not None and _out_of_range(other.age, seeker.seeks_min_age, seeker.seeks_max_age):
         return f"{whose}_other_age"
     if seeker.seeks_max_km is not None:
@@ -90,6 +89,12 @@ def between_km(one: Profile, other: Profile) -> float | None:
     if one.latitude is None or one.longitude is None or other.latitude is None or other.longitude is None:
         return None
     return distance_km(one.latitude, one.longitude, other.latitude, other.longitude)
+
+
+@lru_cache(4096)
+def _casefolded(words: tuple[str, ...]) -> frozenset[str]:
+    """There are few different ones."""
+    return frozenset(map(str.casefold, words))
 
 
 def _out_of_range(age: int, low: int | None, high: int | None) -> bool:

@@ -69,6 +69,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, array_like=True, eq=False)
 
     def reused(self) -> dict[int, int]:
         """The incarnation of each candidate of whom it is not 1."""
+        if not self.incarnations:
+            return {}
         incarnations = np.frombuffer(self.incarnations, "<i4")
         other = np.flatnonzero(incarnations != 1)
         return dict(zip(self.id_array()[other].tolist(), incarnations[other].tolist(), strict=True))

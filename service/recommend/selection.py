@@ -1,8 +1,8 @@
 """The slate taken from a pool. Pure and repeatable: the same pool and the same people left give the same slate."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 from amity_rankers.contract import Floats, Ids, Mask
 from numpy.typing import NDArray
@@ -16,37 +16,45 @@ who are drawn first. Of 500 candidates about 200 are explorable; 200 would tripl
 that chooses among 32 agrees with the draw six times as often, which is what an estimate lives on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One position of a slate: the candidate at `index`. `propensity` is 1 in a ranked slot, and in an exploration slot the
-    probability of the draw among the explorable candidates given, whom sources and ranker had already chosen."""
+Places = NDArray[np.int64]
+"""Where candidates stand in a pool."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One position of a slate: the candidate at `index` of the pool. `propensity` is 1 in a ranked slot, and in an exploration
+    slot the probability of the draw among the explorable candidates given, whom sources and ranker had already chosen."""
 
     index: int
     slot: Literal["ranked", "exploration"]
     propensity: float
 
 
-def order(ids: Ids, scores: Floats) -> NDArray[np.int64]:
+def order(ids: Ids, scores: Floats) -> Places:
     """Positions from best to worst, int64 (n,): by falling score, scores that are no numbers last, ties by rising id."""
     falling = np.where(np.isfinite(scores), -scores, np.inf)
     return np.lexsort((ids, falling))
 
 
-def select(ids: Ids, explorable: Mask, limit: int, exploration_share: float, seed: int) -> list[Place]:
-    """The slate out of the candidates who may be shown, given in the order of `order()`.
+def select(left: Places, by_lots: Places, limit: int, exploration_share: float) -> list[Place]:
+    """The slate out of a pool: `left` are the places in it of those who may be shown, best first; `by_lots` as `in_order_of_lots`
+    gives them.
 
     Of `limit` positions the share, rounded down, explores: it goes to explorable candidates who are not among the first
     `limit` by score anyway, each with the same probability. They stand last, in the order of their scores, so that the slate
     as a whole is in the order of scores. With `limit` candidates or fewer everyone is shown and nothing explores: there is
     nobody whom exploration could bring that the ranker would not.
     """
-    hopeful = np.flatnonzero(explorable[limit:]) + limit
+    hopeful = by_lots[_are_in(by_lots, left[limit:])]
     n_explored = min(int(limit * exploration_share), len(hopeful))
-    ranked = [Place(index, "ranked", 1.0) for index in range(min(len(ids), limit - n_explored))]
-    if not n_explored:
-        return ranked
-    drawn = hopeful[np.argsort(_lots(ids[hopeful], seed), kind="stable")[:n_explored]]
-    return ranked + [Place(index, "exploration", n_explored / len(hopeful)) for index in sorted(drawn.tolist())]
+    ranked = [Place(index, "ranked", 1.0) for index in left[: limit - n_explored].tolist()]
+    drawn = sorted(hopeful[:n_explored].tolist())
+    return ranked + [Place(index, "exploration", n_explored / len(hopeful)) for index in drawn]
+
+
+def among(left: Places, by_lots: Places, limit: int) -> int:
+    """Who of those with the lowest lots could be drawn, as a number: bit i is set when the i-th lowest lot is that of somebody
+    behind the first `limit` of those left."""
+    return bits_of(_are_in(by_lots[:LOTS_KEPT], left[limit:]))
 
 
 def explorable(source_names: tuple[str, ...], found_by: NDArray[np.uint64]) -> Mask:
@@ -55,18 +63,30 @@ def explorable(source_names: tuple[str, ...], found_by: NDArray[np.uint64]) -> M
     return np.asarray((found_by & np.uint64(bits)) != 0)
 
 
-def lowest_lots(ids: Ids, may_explore: Mask, seed: int) -> NDArray[np.int64]:
-    """Positions of the explorable candidates with the lowest lots, int64 (at most LOTS_KEPT,), the lowest first.
+def in_order_of_lots(ids: Ids, may_explore: Mask, seed: int) -> Places:
+    """Places of the explorable candidates, int64, the lowest lot first."""
+    places = np.flatnonzero(may_explore)
+    return places[np.argsort(_lots(ids[places], seed), kind="stable")]
+
+
+def lowest_lots(ids: Ids, may_explore: Mask, seed: int) -> Places:
+    """Places of those with the lowest lots, int64 (at most LOTS_KEPT,), the lowest first.
 
     Which of them are drawn, given who they are, is as random as the draw among all: each order of their lots is equally likely.
     """
-    places = np.flatnonzero(may_explore)
-    return places[np.argsort(_lots(ids[places], seed), kind="stable")[:LOTS_KEPT]]
+    return in_order_of_lots(ids, may_explore, seed)[:LOTS_KEPT]
 
 
 def bits_of(mask: Mask) -> int:
     """A mask of at most 63 places as a number, the first place its lowest bit."""
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
+
+
+def _are_in(places: Places, some: Places) -> Mask:
+    """Which of the places are among some, bool."""
+    is_among = np.zeros(max(places.max(initial=0), some.max(initial=0)) + 1, np.bool_)
+    is_among[some] = True
+    return np.asarray(is_among[places])
 
 
 def _lots(ids: Ids, seed: int) -> NDArray[np.uint64]:

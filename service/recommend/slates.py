@@ -1,26 +1,25 @@
 """Steps 7 to 9: from a pool to the people shown, checked on what the database says now, and refilled when somebody drops out."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
-from amity_rankers.contract import Ids, Mask
 
 from service.domain import Profile, RecommendationRequest, RecommendedPerson
 from service.recommend.eligibility import ineligible_reason, left_out
 from service.recommend.fragments import Entry, Fragment
 from service.recommend.pools import Pool
-from service.recommend.selection import Place, bits_of, explorable, lowest_lots, select
+from service.recommend.selection import Place, Places, among, explorable, in_order_of_lots, select
 from service.recommend.viewers import ViewerState
 
 ReadFragments = Callable[[Sequence[int]], Awaitable[Mapping[int, Fragment]]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class Shown(msgspec.Struct, frozen=True, eq=False):
     """One position of a slate. `among`, of an exploration slot: bit i is set when the pool's i-th lowest lot could be drawn."""
 
     entry: Entry
@@ -53,35 +52,33 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read: Rea
     One read of the slate's profiles as a rule. Where somebody drops out, others move up and are read and checked in turn,
     twice as many each time, so that a pool of 500 whom nobody may see any more costs six reads and not 25.
     """
-    request = viewing.request
-    ids, may_explore, reused = pool.id_array(), explorable(pool.source_names, pool.found_by_array()), pool.reused()
-    seed = pool.lot_seed
-    out = viewing.out()
-    left = np.array([index for index, who in enumerate(ids.tolist()) if who not in out], np.int64)
+    limit, ids, reused = viewing.request.limit, pool.id_array().tolist(), pool.reused()
+    by_lots = in_order_of_lots(pool.id_array(), explorable(pool.source_names, pool.found_by_array()), pool.lot_seed)
+    left = _without(np.arange(len(ids)), ids, viewing.out())
     known: dict[int, Fragment] = {}
     ahead = 0
     while True:
-        places = select(ids[left], may_explore[left], request.limit, exploration_share, seed)
-        unread = [who for place in places if (who := int(ids[left[place.index]])) not in known]
+        places = select(left, by_lots, limit, exploration_share)
+        unread = [who for place in places if (who := ids[place.index]) not in known]
         if not unread:
             break
-        unread += [who for who in ids[left[:ahead]].tolist() if who not in known and who not in unread]
+        unread += [who for at in left[:ahead].tolist() if (who := ids[at]) not in known and who not in unread]
         found = await read(unread)
         known.update(found)
         refused = {who for who in unread if who not in found or _refused(viewing, found[who].profile, reused.get(who, 1))}
         if not refused:
             break
-        left = np.array([index for index in left.tolist() if int(ids[index]) not in refused], np.int64)
-        ahead = max(request.limit, 2 * ahead)
+        left = _without(left, ids, refused)
+        ahead = max(limit, 2 * ahead)
     explores = bool(places) and places[-1].slot == "exploration"
-    return _shown(pool, left, places, known, _among(pool, may_explore, left[request.limit :]) if explores else 0)
+    return _shown(pool, places, known, among(left, by_lots, limit) if explores else 0)
 
 
-def _among(pool: Pool, may_explore: Mask, behind: Ids) -> int:
-    """Who of those with the pool's lowest lots could be drawn: all of them who are `behind` the first of the slate."""
-    could = np.zeros(len(pool), np.bool_)
-    could[behind] = True
-    return bits_of(could[lowest_lots(pool.id_array(), may_explore, pool.lot_seed)])
+def _without(left: Places, ids: list[int], gone: Set[int]) -> Places:
+    """The places of those who are not gone. Of a new pool nobody is."""
+    if gone.isdisjoint(ids):
+        return left
+    return np.array([at for at in left.tolist() if ids[at] not in gone], np.int64)
 
 
 def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
@@ -91,10 +88,9 @@ def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
     return reason is not None or candidate.incarnation != incarnation
 
 
-def _shown(pool: Pool, left: Ids, places: list[Place], known: dict[int, Fragment], among: int) -> list[Shown]:
-    rows = left[[place.index for place in places]] if places else left[:0]
-    arrays = (pool.id_array(), pool.score_array(), pool.found_by_array())
-    ids, scores, found_by = (array[rows].tolist() for array in arrays)
+def _shown(pool: Pool, places: list[Place], known: dict[int, Fragment], among: int) -> list[Shown]:
+    rows = [place.index for place in places]
+    ids, scores, found_by = (array[rows].tolist() for array in (pool.id_array(), pool.score_array(), pool.found_by_array()))
     shown = []
     for place, who, score, bits in zip(places, ids, scores, found_by, strict=True):
         # Scores keep four digits: more would be noise.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.recommend.selection import order, select
+from service.recommend.selection import in_order_of_lots, order, select
 
 scores_ = st.lists(st.sampled_from([0.1, 0.5, 0.9, np.nan, np.inf]), min_size=1, max_size=30)
 
@@ -24,8 +24,8 @@ def test_the_order_does_not_depend_on_how_candidates_came(scores: list[float], r
 
 
 def chosen(n: int, limit: int, share: float, explorable: list[int], seed: int = 0) -> list[tuple[int, str]]:
-    mask = np.isin(np.arange(n), explorable)
-    return [(place.index, place.slot) for place in select(np.arange(n) + 1, mask, limit, share, seed)]
+    by_lots = in_order_of_lots(np.arange(n) + 1, np.isin(np.arange(n), explorable), seed)
+    return [(place.index, place.slot) for place in select(np.arange(n), by_lots, limit, share)]
 
 
 def test_without_exploration_the_first_are_shown() -> None:
@@ -57,17 +57,16 @@ def test_the_same_seed_draws_the_same_and_others_draw_others() -> None:
 
 
 def test_somebody_who_drops_out_moves_nobody_else_out_of_the_draw() -> None:
-    ids, mask = np.arange(1, 101), np.ones(100, bool)
-    before = {int(ids[place.index]) for place in select(ids, mask, 20, 0.2, 9) if place.slot == "exploration"}
+    everybody, by_lots = np.arange(100), in_order_of_lots(np.arange(1, 101), np.ones(100, bool), 9)
+    before = {place.index for place in select(everybody, by_lots, 20, 0.2) if place.slot == "exploration"}
     gone = min(before)
-    kept = ids[ids != gone]
-    places = select(kept, mask[:99], 20, 0.2, 9)
-    assert before - {gone} <= {int(kept[place.index]) for place in places if place.slot == "exploration"}
+    places = select(everybody[everybody != gone], by_lots, 20, 0.2)
+    assert before - {gone} <= {place.index for place in places if place.slot == "exploration"}
 
 
 def test_the_propensity_is_how_often_somebody_is_drawn() -> None:
-    ids, mask = np.arange(1, 41), np.ones(40, bool)
-    places = [place for seed in range(2000) for place in select(ids, mask, 20, 0.2, seed)]
+    drawn = (in_order_of_lots(np.arange(1, 41), np.ones(40, bool), seed) for seed in range(2000))
+    places = [place for by_lots in drawn for place in select(np.arange(40), by_lots, 20, 0.2)]
     explored = [place for place in places if place.slot == "exploration"]
     assert {place.propensity for place in explored} == {4 / 20}
     assert sum(place.index == 33 for place in explored) / 2000 == pytest.approx(0.2, abs=0.03)
