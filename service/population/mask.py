@@ -60,17 +60,15 @@ class BaseMask:
 
         Nobody passes `max_km` when the viewer's place is unknown.
         """
-        mask = shown.copy()
-        self._seek_each_other(mask, viewer)
+        mask = shown & self._seeking_each_other(viewer.gender, viewer.seeks_genders)
+        self._fit_in_age(mask, viewer)
         self._pass_filters(mask, filters)
         self._near_enough(mask, viewer, filters.max_km)
         if filters.active_within_days is not None:
             self._active_since(mask, now_s - filters.active_within_days * _DAY_S)
         return mask
 
-    def _seek_each_other(self, mask: Words, viewer: Profile) -> None:
-        if viewer.gender is not None or viewer.seeks_genders:
-            mask &= self._seeking_each_other(viewer.gender, viewer.seeks_genders)
+    def _fit_in_age(self, mask: Words, viewer: Profile) -> None:
         if viewer.seeks_min_age is not None:
             mask &= self._age.not_below(viewer.seeks_min_age)
         if viewer.seeks_max_age is not None:

@@ -20,11 +20,18 @@ Doubles = NDArray[np.float64]
 Lines = NDArray[np.uint64]
 """Some blocks of a bitmap, uint64 (k, 8)."""
 
+_BLOCK_BITS = BLOCK_ROWS.bit_length() - 1
+
+_LINE = np.dtype((np.void, 8 * BLOCK_WORDS))
+
 _MOST_LIMITS = 128
 """Distinct limits up to which each has its bitmap (8 bytes a person for 64): a slider in kilometres, or a handful of choices."""
 
 _SLACK = 1e-12
 """Bounds are widened by this part, some thousand times the rounding of what they bound: so they hold for what is computed."""
+
+_ROUNDING = 1e-7
+"""Balls are larger by so much, 64 cm: the squared distance of a centre is off by less than 1e-15, and so its root by 3e-8."""
 
 _CHUNK_BLOCKS = 128
 
@@ -53,7 +60,8 @@ class Places:
         known = ~np.isnan(place[:, 0])
         self._known = pack(known).reshape(-1, BLOCK_WORDS)
         self._centres, radii = _balls(place, known)
-        self._radii = radii * (1 + _SLACK)
+        self._squares = (self._centres * self._centres).sum(axis=0) + 1
+        self._radii = radii * (1 + _SLACK) + _ROUNDING
         # An unknown place fails nobody's limit, as if that were infinite.
         limits = np.where(known, seeks_max_chord, np.inf)
         finite = limits[np.isfinite(limits)]
@@ -75,7 +83,8 @@ class Places:
         near = np.flatnonzero(away <= self._radii + sqrt(self._last_open(reach.limit)) * (1 + _SLACK))
         lines = grid.take(near, axis=0)
         self._keep_far(grid, reach)
-        grid[near] = self._keep_some(lines, near, away.take(near), reach)
+        kept = self._keep_some(lines, near, away.take(near), reach)
+        grid.view(_LINE)[near] = kept.view(_LINE)  # one move a line, where eight columns take twice as long
 
     def _keep_far(self, grid: Lines, reach: Reach) -> None:
         """As if everybody were beyond every finite limit."""
@@ -112,7 +121,7 @@ class Places:
         ahead = (blocks - np.arange(len(blocks))) * BLOCK_ROWS
 
         def near_enough(found: Rows) -> Mask:
-            rows = ahead.take(found // BLOCK_ROWS) + found
+            rows = ahead.take(found >> _BLOCK_BITS) + found
             chords = squared_chords(self._place.take(rows, axis=0), reach.here)
             return np.asarray(chords <= np.minimum(self._limits.take(rows), reach.limit), np.bool_)
 
@@ -125,10 +134,9 @@ class Places:
         return float(self._highs[-2]) if len(self._highs) > 1 else 0.0
 
     def _away(self, here: Doubles) -> Doubles:
-        """How far the centres are, chords, float64 (n_blocks,)."""
-        off = self._centres - here[:, None]
-        off *= off
-        return np.asarray(np.sqrt(off[0] + off[1] + off[2]), np.float64)
+        """How far the centres are, chords, float64 (n_blocks,), to within _ROUNDING: |c - h|² = |c|² + 1 - 2 c·h."""
+        squares = self._squares - (2 * here) @ self._centres
+        return np.asarray(np.sqrt(np.maximum(squares, 0.0)), np.float64)
 
     def _bounds(self, away: Doubles, radii: Doubles) -> tuple[Doubles, Doubles]:
         """Squared chords, float64 (k,) each, that nobody of a block is nearer than, and farther than."""
