@@ -112,6 +112,18 @@ class Stage:
         """Attributes for its span, also when it has ended. Counts, names of our own and ids; never what people wrote."""
         self.attributes = attributes if self.attributes is None else {**self.attributes, **attributes}
 
+    def preceded_by(self, name: str, until_s: float, attributes: Mapping[str, Value]) -> None:
+        """What has gone on within until then was a stage of its own, beside this one, which began there."""
+        before = Stage(name, attributes)
+        before.outer, before.started_s, before.ended_s = self.outer, self.started_s, until_s
+        self.started_s = until_s
+        elapsed_s = until_s - before.started_s
+        _stage_seconds(name, before.outcome).observe(elapsed_s)
+        if self._recording is not None:
+            stages, timings = self._recording.stages, self._recording.timings
+            stages.insert(stages.index(self), before)
+            timings[name] = timings.get(name, 0.0) + elapsed_s * 1000
+
 
 _innermost: ContextVar[Stage | Recording | None] = ContextVar("innermost_stage", default=None)
 

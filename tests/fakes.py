@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -73,6 +74,10 @@ class FakePeople:
         self.n_eligible = len(self._ids)
         self.liked_by = np.empty(0, np.int64)
         self.is_prepared = True
+
+    @property
+    def prepared_s(self) -> float:
+        return time.perf_counter()
 
     def prepare(self) -> None:
         """It is known from the start."""

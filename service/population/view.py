@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,6 +70,7 @@ class PeopleView:
         self._out = self._left_out()
         self._lock = threading.Lock()
         self._found: Passing | None = None
+        self._prepared_s = 0.0
         # The eligible whom this view has found: nine in ten of the candidates, who are asked about three times.
         self._remembered = Remembered()
         self._gathered: tuple[Ids | None, CandidateColumns | None] = (None, None)
@@ -81,7 +83,15 @@ class PeopleView:
         """Find who is eligible, unless it has been done."""
         with self._lock:
             if self._found is None:
-                self._found = self._eligible()
+                found = self._eligible()
+                self._prepared_s = time.perf_counter()
+                self._found = found
+
+    @property
+    def prepared_s(self) -> float:
+        """When it was found who is eligible, in seconds of `perf_counter`."""
+        self.prepare()
+        return self._prepared_s
 
     @property
     def n_eligible(self) -> int:

@@ -158,12 +158,10 @@ class Computation:
 
     async def _retrieve(self, job: Job, seed: int, deadline: Deadline) -> Retrieved:
         trail, asking = Trail(), job.asking
-        with stage("mask") as mask:
-            people = job.models.population.eligible(asking)
-            await self._retrieval.prepare(people, deadline)
-            mask.tell({"amity.n_eligible": people.n_eligible})
         with stage("retrieval") as retrieval:
+            people = job.models.population.eligible(asking)
             found = await self._retrieval.find(people, asking.now_s, seed, deadline, trail)
+            retrieval.preceded_by("mask", people.prepared_s, {"amity.n_eligible": people.n_eligible})
             incarnations = people.incarnations(found.ids)
             retrieval.tell(people.searches() | {"amity.n_candidates": len(found.ids)})
         return Retrieved(people, found, incarnations, tuple(trail.degraded))

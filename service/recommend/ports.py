@@ -96,6 +96,11 @@ class EligiblePeople(People, Protocol):
         """Whether it is known already who is eligible; if not, whoever asks first finds out, and all others wait."""
         ...
 
+    @property
+    def prepared_s(self) -> float:
+        """When that became known, in seconds of `perf_counter`; asking finds it out."""
+        ...
+
     def prepare(self) -> None:
         """Find out who is eligible. Safe in threads."""
         ...

@@ -1,14 +1,13 @@
 """Whom the sources find, merged."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from amity_rankers.contract import Ids, SourceQuery
 from numpy.typing import NDArray
 
-from service.errors import PluginBroken, StageFailed
+from service.errors import PluginBroken
 from service.recommend.ports import EligiblePeople, NamedSource, Trail
 from service.recommend.sources import Question, Sources
 from service.recommend.stages import Breakers
@@ -40,7 +39,6 @@ class Retrieval:
             raise PluginBroken(f"{len(sources)} candidate sources are installed, and at most {MAX_SOURCES} can be used")
         self._versions = {named.name: named.source.version for named in sources}
         self._sources = Sources(sources, door, breakers)
-        self._door = door
         self._source_k = source_k
         self._pool_size = pool_size
 
@@ -49,10 +47,6 @@ class Retrieval:
         """The sources with their versions and sizes, in words: part of the key of what they found."""
         versions = (f"{name}={version}" for name, version in sorted(self._versions.items()))
         return f"{','.join(versions)};k={self._source_k};pool={self._pool_size}"
-
-    async def prepare(self, people: EligiblePeople, deadline: Deadline) -> None:
-        """Make the mask that all sources share."""
-        await prepare(people, self._door, deadline)
 
     async def find(self, people: EligiblePeople, now_s: float, seed: int, deadline: Deadline, trail: Trail) -> Candidates:
         """Whom the sources find before the deadline. A failed one is named in the trail; when all fail, chance serves."""
@@ -71,14 +65,6 @@ class Retrieval:
         answers = await self._sources.ask(Question(people, SourceQuery(self._source_k, now_s, seed), deadline))
         trail.degraded.extend(degradation for _, degradation in sorted(answers.failed.items()))
         return answers.found
-
-
-async def prepare(people: EligiblePeople, door: ThreadDoor, deadline: Deadline) -> None:
-    """Find out who is eligible, in a thread where there are so many people that it takes a while. Where no thread comes free in
-    time, whoever asks first finds out: .5 ms for a million people."""
-    if not people.is_prepared:
-        with suppress(StageFailed):
-            await door.call("mask", people.prepare, deadline=deadline)
 
 
 def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> Candidates:

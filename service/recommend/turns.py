@@ -17,8 +17,8 @@ from service.recommend.pool_store import Look, Pools, Wanted
 from service.recommend.pools import Pool
 from service.recommend.ports import Asking, Models, Population, Trail
 from service.recommend.profiles import LEAST_S, Faces
-from service.recommend.retrieval import prepare
 from service.recommend.slates import Shown, Viewing, fill
+from service.recommend.sources import prepare
 from service.recommend.viewers import Viewers, ViewerState
 from service.resilience import Deadline
 from service.telemetry import stage

@@ -20,7 +20,8 @@ from service.recommend.pool_store import Look
 from service.recommend.pools import Pool
 from service.recommend.ports import Asking, EligiblePeople, Trail
 from service.recommend.ranking import Ranking, RankingTask
-from service.recommend.retrieval import Retrieval, prepare
+from service.recommend.retrieval import Retrieval
+from service.recommend.sources import prepare
 from service.recommend.turns import Course, Courses, Turn, check_place
 from service.recommend.viewers import ViewerState
 from service.resilience import Clock, Deadline, Limiter

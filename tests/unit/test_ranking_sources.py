@@ -43,8 +43,8 @@ class Asked:
         self.breakers = Breakers()
         self.sources = Sources(installed, ThreadDoor(8, n_cores), self.breakers)
 
-    async def __call__(self, deadline_s: float = LATE_S) -> Answers:
-        return await self.sources.ask(Question(PEOPLE, SourceQuery(10, 0.0, 1), Deadline(deadline_s)))
+    async def __call__(self, deadline_s: float = LATE_S, people: FakePeople = PEOPLE) -> Answers:
+        return await self.sources.ask(Question(people, SourceQuery(10, 0.0, 1), Deadline(deadline_s)))
 
 
 def reasons(answers: Answers) -> dict[str, str]:
@@ -63,6 +63,34 @@ async def test_on_two_cores_they_take_two_threads() -> None:
     both = threading.Barrier(2, timeout=10)
     answers = await Asked(n_cores=2, a=noting([], both.wait), b=noting([], both.wait))()
     assert sorted(answers.found) == ["a", "b"]
+
+
+class Unprepared(FakePeople):
+    """People of whom it is found out, in whichever thread asks, who is eligible."""
+
+    def __init__(self) -> None:
+        super().__init__(99, range(1, 31))
+        self.is_prepared = False
+        self.threads: list[int] = []
+
+    def prepare(self) -> None:
+        if not self.is_prepared:
+            self.threads.append(threading.get_ident())
+        self.is_prepared = True
+
+
+async def test_who_is_eligible_is_found_out_in_the_thread_of_our_sources_before_any_is_asked() -> None:
+    people, threads = Unprepared(), list[tuple[int, bool]]()
+    await Asked(a=noting(threads, lambda: (threading.get_ident(), people.is_prepared)))(people=people)
+    assert threads == [(people.threads[0], True)]
+    assert len(people.threads) == 1
+
+
+async def test_who_is_eligible_is_found_out_before_others_sources_are_asked() -> None:
+    people, prepared = Unprepared(), list[bool]()
+    await Asked(others=("theirs",), theirs=noting(prepared, lambda: people.is_prepared))(people=people)
+    assert prepared == [True]
+    assert threading.get_ident() not in people.threads
 
 
 async def test_others_sources_have_threads_of_their_own() -> None:

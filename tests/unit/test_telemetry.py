@@ -1,5 +1,6 @@
 """Stages and their records, and whose traces are wanted."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,18 @@ def test_stages_are_recorded_in_the_order_and_within_those_in_which_they_began()
         {"amity.n_eligible": 3},
         {"amity.n_candidates": 2, "amity.ranker": "v1"},
     ]
+
+
+def test_a_stage_may_be_preceded_by_another_that_ended_within_it() -> None:
+    recording = telemetry.begin_request(None, 0)
+    with telemetry.stage("refreshing"), telemetry.stage("retrieval") as retrieval:
+        began_s, until_s = retrieval.started_s, time.perf_counter()
+        retrieval.preceded_by("mask", until_s, {"amity.n_eligible": 3})
+    mask = recording.stages[1]
+    assert shape(recording) == [("refreshing", None), ("mask", "refreshing"), ("retrieval", "refreshing")]
+    assert (mask.started_s, mask.ended_s, retrieval.started_s) == (began_s, until_s, until_s)
+    assert (mask.outcome, mask.attributes) == ("ok", {"amity.n_eligible": 3})
+    assert recording.timings["mask"] == (until_s - began_s) * 1000
 
 
 def test_a_record_says_what_type_of_exception_ended_its_stage_and_not_what_it_quotes() -> None:
