@@ -387,6 +387,7 @@ class World:
             impressions=self.impressions,
             performance=self.performance,
             limiter=self.limiter,
+            later=lambda work: work(),
             now=self.clock.now,
         )
         orchestrator = Orchestrator(parts, Policy(deadline_s=self.deadline_s, default_ranker="v1"))

@@ -14,7 +14,6 @@ from service.domain import (
     Impression,
     RecommendationRequest,
     RecommendedPerson,
-    ServedFeatures,
     ShownPeople,
     Slate,
 )
@@ -24,6 +23,7 @@ from service.recommend.performance import Observation
 from service.recommend.pools import Pool
 from service.recommend.ports import Trail
 from service.recommend.ready import Finished, Ready
+from service.recommend.served import Serving
 from service.recommend.slates import Shown
 from service.samples import LoopCounter
 
@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     teams: tuple[int, ...] | None = None
     shown: tuple[Shown, ...] = ()
     pool: Pool | None = None
-    features: ServedFeatures | None = None
+    features: Serving | None = None
     told: Told | None = None
     cached: bool = False
     message: str | None = None

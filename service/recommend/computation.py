@@ -10,7 +10,7 @@ import numpy as np
 from amity_rankers.contract import Ids
 from numpy.typing import NDArray
 
-from service.domain import Degradation, ServedFeatures
+from service.domain import Degradation
 from service.fleet.tokens import Tokens
 from service.recommend.flights import Shared, SingleFlight
 from service.recommend.identifiers import uuid7
@@ -21,7 +21,7 @@ from service.recommend.ports import Asking, EligiblePeople, Models, Trail
 from service.recommend.ranking import Ranked, RankingTask, Ranks
 from service.recommend.retrieval import Candidates, Retrieval
 from service.recommend.selection import order
-from service.recommend.served import served
+from service.recommend.served import Serving, served
 from service.resilience import Deadline
 from service.telemetry import stage
 
@@ -60,7 +60,7 @@ class Made:
 
     pool: Pool
     degraded: tuple[Degradation, ...] = ()
-    features: ServedFeatures | None = None
+    features: Serving | None = None
     tokens: Tokens | None = None
     is_new: bool = True
 
@@ -154,7 +154,7 @@ class Computation:
             if lease is not None:
                 lease.is_over = stored is not None
         tokens = None if stored is None else stored.tokens
-        return Made(pool, tuple(trail.degraded), served(pool, ranked, best_first, task), tokens)
+        return Made(pool, tuple(trail.degraded), partial(served, pool, ranked, best_first, task), tokens)
 
     async def _retrieve(self, job: Job, seed: int, deadline: Deadline) -> Retrieved:
         trail, asking = Trail(), job.asking

@@ -1,10 +1,11 @@
 """The life of one request, from the question to the slate. It knows no HTTP, no Redis and no SQL."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from uuid import UUID
 
 from service.domain import RecommendationRequest, SimilarPeople, Slate
@@ -38,6 +39,11 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
+def after_reply(work: Callable[[], None]) -> None:
+    """In the next turn of the event loop: the reply is written in this one."""
+    asyncio.get_running_loop().call_soon(work)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What an orchestrator is built from. Clocks and identifiers are parts too, so that tests decide on them."""
@@ -51,6 +57,8 @@ class Parts:
     impressions: ImpressionSink
     performance: Performance
     limiter: Limiter
+    later: Callable[[Callable[[], None]], object] = after_reply
+    """Does what nobody waits for."""
     now: Callable[[], datetime] = now_utc
     monotonic: Clock = time.monotonic
     new_id: Callable[[], UUID] = uuid7
@@ -153,8 +161,16 @@ class Orchestrator:
             parts.performance.observe(answers.observation(answer, slate, error, timings))
             answers.count(slate)
             if answer.counts:
-                parts.impressions.offer(answers.impression(answer, slate, request.viewer_id, parts.now()), answer.features)
+                parts.later(partial(self._remember, answer, slate, request.viewer_id, parts.now()))
         return slate
+
+    def _remember(self, answer: Answer, slate: Slate, viewer_id: int, now: datetime) -> None:
+        """What a reply leaves behind, once it has left."""
+        try:
+            features = None if answer.features is None else answer.features()
+            self._parts.impressions.offer(answers.impression(answer, slate, viewer_id, now), features)
+        except Exception as exc:  # noqa: BLE001 - the door of a request, which has gone through it
+            unexpected("request", exc)
 
     async def _answer(self, turn: Turn) -> Answer:
         """The story. Step 1, the question's form, is the controller's; 2, who ranks, and 10, its traces, are the caller's."""

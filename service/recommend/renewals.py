@@ -70,7 +70,7 @@ class Renewals:
             made = await self._computation.renew(replace(job, asking=asking), Deadline(self._deadline_s, self._monotonic))
             outcome = _outcome(made)
             if made is not None and outcome == "renewed" and made.features is not None:
-                self._impressions.offer(None, made.features)
+                self._impressions.offer(None, made.features())
         finally:
             self._asked.discard(job.key)
             POOL_RENEWALS.labels(outcome).inc()

@@ -1,5 +1,6 @@
 """What is written down of a pool: every feature of those who may be ranked first, and of those who may be drawn to explore."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 
@@ -11,6 +12,9 @@ from service.features.definitions import FEATURES
 from service.recommend.pools import Pool
 from service.recommend.ranking import Ranked, RankingTask
 from service.recommend.selection import explorable, lowest_lots
+
+Serving = Callable[[], ServedFeatures | None]
+"""Writes down what was served of one pool: .2 ms, which nobody has to wait for."""
 
 FIRST = 100
 """Candidates of the top whose features are kept for training: the longest slate there is."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from service.domain import ExperimentArm, Profile, RecommendationRequest, ServedFeatures
+from service.domain import ExperimentArm, Profile, RecommendationRequest
 from service.errors import BadInput
 from service.fleet.tokens import Tokens
 from service.recommend.computation import Computation, Job
@@ -17,6 +17,7 @@ from service.recommend.pool_store import Look, Pools, Wanted
 from service.recommend.pools import Pool
 from service.recommend.ports import Asking, Models, Population, Trail
 from service.recommend.profiles import LEAST_S, Faces
+from service.recommend.served import Serving
 from service.recommend.slates import Shown, Viewing, fill
 from service.recommend.sources import prepare
 from service.recommend.viewers import Viewers, ViewerState
@@ -95,7 +96,7 @@ class Course:
     short slates only, since it costs a mask."""
 
     pool: Pool
-    features: ServedFeatures | None
+    features: Serving | None
     shown: list[Shown]
     viewer: ViewerState
     tokens: Tokens | None
@@ -138,7 +139,7 @@ class Courses:
         return newest or viewer, tokens
 
     async def show(
-        self, turn: Turn, pool: Pool, viewer: ViewerState, tokens: Tokens | None, features: ServedFeatures | None = None
+        self, turn: Turn, pool: Pool, viewer: ViewerState, tokens: Tokens | None, features: Serving | None = None
     ) -> Course:
         """The slate out of a pool."""
 

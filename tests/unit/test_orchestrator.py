@@ -10,9 +10,13 @@ import pytest
 
 from service.domain import Degradation, Filters, RecommendationRequest, Relations, Slate, Status
 from service.errors import BadInput, Overloaded, Unavailable, UnknownAlgorithm, UnknownUser
+from service.metrics import REGISTRY
+from service.recommend.orchestrator import after_reply
 from service.recommend.ports import Asking
 from service.resilience import Limiter
 from tests.fakes import FakePeople, FakePopulation, FakeRanker, FakeSource, World, loaded, person
+
+UNFORESEEN = ("amity_unexpected_errors_total", {"door": "request", "type": "ZeroDivisionError"})
 
 
 def crowd(n: int = 40, relations: Relations | None = None) -> World:
@@ -327,6 +331,23 @@ async def test_what_nobody_foresaw_is_an_empty_list_with_a_message() -> None:
     slate = await world.orchestrator.recommend(ask())
     assert (slate.total_count, slate.degraded[0].stage, bool(slate.message)) == (0, "request", True)
     assert world.performance.report(60).errors == 1
+
+
+async def test_what_a_reply_leaves_behind_comes_in_the_next_turn_of_the_loop() -> None:
+    done: list[str] = []
+    after_reply(lambda: done.append("remembered"))
+    assert not done
+    await asyncio.sleep(0)
+    assert done
+
+
+async def test_what_fails_after_a_reply_is_counted_and_the_reply_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = crowd()
+    monkeypatch.setattr(world.impressions, "offer", lambda impression, features: 1 / 0)
+    before = REGISTRY.get_sample_value(*UNFORESEEN) or 0
+    slate = await world.orchestrator.recommend(ask())
+    assert (slate.total_count, slate.degraded) == (20, ())
+    assert REGISTRY.get_sample_value(*UNFORESEEN) == before + 1
 
 
 async def test_more_load_than_places_is_refused_at_once() -> None:
