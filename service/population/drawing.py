@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 4096
 _MARGIN = 1.25
 """So many times the rows are looked at first among which as many pass as are wanted, if they pass as everybody does."""
 
-_MOST_AT_FIRST = 2 * _ROWS_AT_ONCE
+_MOST_AT_FIRST = 4 * _ROWS_AT_ONCE
 """But no more than this: who joined before the time asked for may begin soon, 4 ns for each row in vain."""
 
 
@@ -114,13 +114,15 @@ class _Newest:
         Where many joined in that moment, as after an import without times, k of them are taken from a place chosen by lot: nobody
         is always passed over, and a million are not looked at."""
         positions, n_seen = self._lately(k, since_s)
+        if len(positions) >= k:
+            positions = self._with_moment(positions, k, n_seen)
         rows = self._newest.take(positions).astype(np.int64)
         joined_s = self._created_s.take(rows)
         n_since = int(np.count_nonzero(joined_s >= since_s))
         if n_since < k:
             return rows[:n_since], joined_s[:n_since]
         moment_s = float(joined_s[k - 1])
-        if not self._is_among(moment_s, int(positions[k - 1]), n_seen):
+        if self._is_of_many(moment_s, int(positions[k - 1])):
             rows = np.concatenate((rows[joined_s > moment_s], self._of_moment(moment_s, k, seed)))
             return rows, self._created_s.take(rows)
         n = int(np.count_nonzero(joined_s >= moment_s))
@@ -138,11 +140,19 @@ class _Newest:
             n_seen, size = min(n_seen + size, len(self._newest)), 2 * size
         return np.concatenate(parts), n_seen
 
-    def _is_among(self, moment_s: float, position: int, n_seen: int) -> bool:
-        """Whether everybody of a moment, and who is at a position is, is among the first `n_seen`, and they are not many."""
-        before, after = position - _ROWS_AT_ONCE // 2, position + _ROWS_AT_ONCE // 2
-        return (before < 0 or self._joined_s(before) > moment_s) and (
-            min(after, n_seen) == len(self._newest) or self._joined_s(min(after, n_seen)) < moment_s
+    def _with_moment(self, positions: Rows, k: int, n_seen: int) -> Rows:
+        """Those of the moment of the k-th too who come after the first `n_seen`, unless they are many."""
+        position = int(positions[k - 1])
+        end = min(position + _ROWS_AT_ONCE // 2, len(self._newest))
+        if n_seen >= end or self._joined_s(n_seen) < self._joined_s(position):
+            return positions
+        return np.concatenate((positions, self._passing_of(n_seen, end)))
+
+    def _is_of_many(self, moment_s: float, position: int) -> bool:
+        """Whether those of a moment, to which a position belongs, may reach so far from it that they were not all looked at."""
+        first, last = position - _ROWS_AT_ONCE // 2, position + _ROWS_AT_ONCE // 2
+        return (first >= 0 and self._joined_s(first) <= moment_s) or (
+            last < len(self._newest) and self._joined_s(last) >= moment_s
         )
 
     def _of_moment(self, moment_s: float, k: int, seed: int) -> Rows:
