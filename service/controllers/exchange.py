@@ -40,15 +40,19 @@ class Slated(Protocol):
 
 class Exchange:
     """One request and its answer. Handlers add to `fields` what the log line and the trace shall say: ids and counts, never texts
-    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything."""
+    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything. `raised`: on the
+    short way, for the controller to raise again."""
 
-    __slots__ = ("bodiless", "degraded", "event", "fields", "method", "recording", "request_id", "route", "slate", "status")
+    __slots__ = (
+        "bodiless", "degraded", "event", "fields", "method", "raised", "recording", "request_id", "route", "slate", "status",
+    )  # fmt: skip
 
     def __init__(self, request_id: str, method: str, recording: telemetry.Recording) -> None:
         self.request_id = request_id
         self.method = method
         self.recording = recording
         self.bodiless = method == "HEAD"
+        self.raised: Exception | None = None
         self.slate: Slated | None = None
         self.degraded: tuple[Degradation, ...] = ()
         self.event = "request answered"

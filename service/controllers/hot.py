@@ -1,20 +1,22 @@
-"""The short way for recommendations that are there already: in front of Litestar, whose routing and parameters cost four times
-what such an answer does.
+"""The short way for recommendations: in front of Litestar, whose routing and parameters cost four times what an answer does
+that is there already.
 
-It answers exactly as the controller would, or not at all: whatever it is not sure of goes the controller's way, untouched.
+It answers exactly as the controller would, or not at all: whatever it is not sure of goes the controller's way, untouched, and
+what was raised is for the controller to say.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from service.controllers.exchange import ASGIApp, Exchange, Receive, Scope, Send, exchange_in
 from service.controllers.keys import Keyring
 from service.controllers.queries import decode_query
 from service.controllers.shapes import RecommendationQuery
-from service.domain import RecommendationRequest
+from service.domain import RecommendationRequest, Slate
 from service.errors import AmityError
 from service.recommend.held import Promise
 from service.recommend.ready import Ready
@@ -33,10 +35,15 @@ _QUERIES = 1024
 _JSON = (b"content-type", b"application/json")
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class Answering(Protocol):
-    """Gives the answer that is there already, or None. The orchestrator."""
+    """Gives the answer that is there already, or None, and makes one. The orchestrator."""
 
     async def ready(self, request: RecommendationRequest, /) -> Ready | None: ...
+
+    async def recommend(self, request: RecommendationRequest, /) -> Slate: ...
 
     def promise(self, request: RecommendationRequest, /) -> Promise | None: ...
 
@@ -55,21 +62,33 @@ class HotPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         viewer_id = viewer_of(scope)
         if viewer_id is not None:
-            exchange = exchange_in(scope)
-            ready = await self._ready(scope, viewer_id, exchange)
-            if ready is not None:
+            body = await self._body(scope, viewer_id, exchange_in(scope))
+            if body is not None:
                 scope["path_template"] = ROUTE
-                describe(exchange, viewer_id, ready)
-                headers = [_JSON, (b"content-length", b"%d" % len(ready.body))]
+                headers = [_JSON, (b"content-length", b"%d" % len(body))]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await send({"type": "http.response.body", "body": ready.body, "more_body": False})
+                await send({"type": "http.response.body", "body": body, "more_body": False})
                 return
         await self.inner(scope, receive, send)
 
-    async def _ready(self, scope: Scope, viewer_id: int, exchange: Exchange) -> Ready | None:
+    async def _body(self, scope: Scope, viewer_id: int, exchange: Exchange) -> bytes | None:
+        """That of a 200, there already or made; None where it is for the controller to answer."""
         answering, request = self.find(), self.asked(scope, viewer_id, exchange)
         if answering is None or request is None:
             return None
+        ready = await self._ready(answering, request)
+        if ready is not None:
+            describe(exchange, viewer_id, ready)
+            return ready.body
+        try:
+            slate = await answering.recommend(request)
+        except Exception as exc:  # noqa: BLE001 - the door of a request: the controller raises it again, where it has a shape
+            exchange.raised = exc
+            return None
+        describe_made(exchange, viewer_id, slate)
+        return _encode(slate)
+
+    async def _ready(self, answering: Answering, request: RecommendationRequest) -> Ready | None:
         try:
             return await answering.ready(request)
         except AmityError:
@@ -138,13 +157,23 @@ def _decoded(query: bytes) -> RecommendationRequest | None:
 
 
 def describe(exchange: Exchange, viewer_id: int, ready: Ready) -> None:
-    """For the log line, what the controller says of an answer."""
-    exchange.event, exchange.slate = "recommendations generated", ready
+    """For the log line, what is said of an answer that was there already."""
+    _describe(exchange, viewer_id, ready, ready.n_shown, True)
+
+
+def describe_made(exchange: Exchange, viewer_id: int, slate: Slate) -> None:
+    """The same of one that was made."""
+    exchange.degraded = slate.degraded
+    _describe(exchange, viewer_id, slate, slate.total_count, slate.cached)
+
+
+def _describe(exchange: Exchange, viewer_id: int, told: Ready | Slate, n_shown: int, cached: bool) -> None:
+    exchange.event, exchange.slate = "recommendations generated", told
     exchange.fields = {
         "viewer_id": viewer_id,
-        "count": ready.n_shown,
-        "algorithm_version": ready.algorithm_version,
-        "generation_time_ms": ready.generation_time_ms,
-        "cached": True,
-        "degraded": [],
+        "count": n_shown,
+        "algorithm_version": told.algorithm_version,
+        "generation_time_ms": told.generation_time_ms,
+        "cached": cached,
+        "degraded": [f"{bent.stage}:{bent.reason}" for bent in exchange.degraded],
     }

@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 
 from service.controllers.exchange import exchange_of
+from service.controllers.hot import describe_made
 from service.controllers.keys import require_scope
 from service.controllers.routes import AnyRequest, body_of, person_id, query_of, reply, spec
 from service.controllers.shapes import PerformanceQuery, RecommendationQuery, RefreshBody, RefreshReply, SimilarQuery
@@ -36,17 +37,12 @@ class Recommendations(Controller):
     ) -> Response[bytes]:
         exchange = exchange_of(request)
         exchange.fields["viewer_id"] = viewer_id = person_id(user_id)
+        if exchange.raised is not None:
+            raise exchange.raised
         query = query_of(request, RecommendationQuery)
         question = query.to_request(viewer_id, exchange.request_id, recorded=not exchange.bodiless)
         slate = await orchestrator.recommend(question)
-        exchange.event, exchange.slate, exchange.degraded = "recommendations generated", slate, slate.degraded
-        exchange.fields |= {
-            "count": slate.total_count,
-            "algorithm_version": slate.algorithm_version,
-            "generation_time_ms": slate.generation_time_ms,
-            "cached": slate.cached,
-            "degraded": [f"{bent.stage}:{bent.reason}" for bent in slate.degraded],
-        }
+        describe_made(exchange, viewer_id, slate)
         return reply(slate)
 
     @get(

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import httpx
@@ -22,7 +23,7 @@ from service.controllers.hot import ROUTE, HotPath
 from service.controllers.recommendations import Recommendations
 from service.controllers.shell import shell
 from service.domain import Profile, RecommendationRequest, RecommendedPerson, ShownPeople, Slate
-from service.errors import DatabaseUnavailable, UnknownUser
+from service.errors import DatabaseUnavailable, Overloaded, UnknownUser
 from service.recommend.fragments import Entry, SlateJson, fragment_of, slate_head, slate_tail
 from service.recommend.ready import Finished, Ready
 from service.settings import Settings
@@ -225,6 +226,15 @@ async def test_an_error_on_the_short_way_leaves_the_request_to_the_controller(fa
     async with client_of(served(World(failure=failure))) as client:
         answer = await client.get(ROUTE.format(user_id=42))
     assert (answer.status_code, answer.json()["total_count"]) == (200, 1)
+
+
+@pytest.mark.parametrize(("failure", "status"), [(Overloaded(), 503), (UnknownUser(41), 404), (KeyError("x"), 500)])
+async def test_what_making_an_answer_raised_the_controller_says_without_making_it_again(failure: Exception, status: int) -> None:
+    world = World()
+    world.recommend = AsyncMock(side_effect=failure)  # type: ignore[method-assign]
+    async with client_of(served(world)) as client:
+        answer = await client.get(ROUTE.format(user_id=41), headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.json()["request_id"], world.recommend.await_count) == (status, "mine", 1)
 
 
 async def test_without_a_key_that_may_read_nobody_is_asked() -> None:
