@@ -40,8 +40,8 @@ class Slated(Protocol):
 
 class Exchange:
     """One request and its answer. Handlers add to `fields` what the log line and the trace shall say: ids and counts, never texts
-    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything. `raised`: on the
-    short way, for the controller to raise again."""
+    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything. `raised`: on
+    the short way, for the controller to raise again."""
 
     __slots__ = (
         "bodiless", "degraded", "event", "fields", "method", "raised", "recording", "request_id", "route", "slate", "status",
