@@ -146,7 +146,7 @@ def _shared(work: _Work) -> Floats:
 def _jaccard(work: _Work) -> Floats:
     shared = work.once("shared", _shared)
     either = work.people.n_interests.astype(np.float32) + np.float32(len(work.viewer.interests)) - shared
-    return np.asarray(np.divide(shared, either, out=np.zeros_like(shared), where=either > 0), np.float32)
+    return np.asarray(shared / np.maximum(either, np.float32(1)), np.float32)  # none of either: none shared
 
 
 def _age_difference(work: _Work) -> Floats:
@@ -156,10 +156,9 @@ def _age_difference(work: _Work) -> Floats:
 def _fit(age: Floats | float, low: Floats | float, high: Floats | float) -> Floats:
     """1 in the middle of [low, high], 0 at its ends and beyond; NaN without an age or without both ends."""
     low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    bounded = np.isfinite(low) & np.isfinite(high)
-    low, high = np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
-    # Half a year of slack: a range of one year still has a middle to be in.
-    distance = np.abs(np.asarray(age, np.float32) - (low + high) / 2) / ((high - low) / 2 + np.float32(0.5))
+    with np.errstate(invalid="ignore"):  # an infinite end makes one of inf - inf and inf / inf, which is NaN, as it should be
+        # Half a year of slack: a range of one year still has a middle to be in.
+        distance = np.abs(np.asarray(age, np.float32) - (low + high) / 2) / ((high - low) / 2 + np.float32(0.5))
     return np.asarray(np.maximum(0, 1 - distance), np.float32)
 
 

@@ -73,6 +73,7 @@ class PeopleView:
         self._prepared_s = 0.0
         # The eligible whom this view has found: nine in ten of the candidates, who are asked about three times.
         self._remembered = Remembered()
+        self._looked_up: tuple[Ids | None, Rows] = (None, np.empty(0, np.int64))
         self._gathered: tuple[Ids | None, CandidateColumns | None] = (None, None)
 
     @property
@@ -221,10 +222,13 @@ class PeopleView:
         Whom this view has found stays as they were then: who is erased or changed meanwhile is scored as before, and goes by
         the incarnation, or by the profile, that is compared when the slate is made.
         """
-        rows = self._remembered.rows(ids)
-        unknown = rows < 0
-        if unknown.any():
-            rows[unknown] = self._population.rows(ids[unknown])
+        asked, rows = self._looked_up
+        if asked is not ids:  # of one pool incarnations and features are asked for
+            rows = self._remembered.rows(ids)
+            unknown = rows < 0
+            if unknown.any():
+                rows[unknown] = self._population.rows(ids[unknown])
+            self._looked_up = (ids, rows)
         return rows
 
     def _left_out(self) -> Rows:
