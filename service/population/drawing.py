@@ -22,6 +22,15 @@ _MOST_AT_FIRST = 4 * _ROWS_AT_ONCE
 """But no more than this: who joined before the time asked for may begin soon, 4 ns for each row in vain."""
 
 
+_FEW = 4
+"""Up to one in four is drawn number by number; of more, all are put in random order."""
+
+_SPARE = 32
+
+_BEYOND_DOUBLES = 11
+_STEP = 2.0**-53
+"""The 53 highest bits of a lot, in these steps, are a float64 below 1."""
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT = 31
@@ -29,8 +38,33 @@ _WORD = (1 << 64) - 1
 
 
 def distinct_ranks(n: int, k: int, seed: int) -> NDArray[np.int64]:
-    """min(k, n) different numbers below n, drawn by `seed`, in random order, int64."""
-    return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64, copy=False)
+    """min(k, n) different numbers below n, drawn by `seed`, in random order, int64.
+
+    Of a few among many, numbers are drawn by the lots of 0, 1, 2 …, and what comes again is left out: each order of each k is as
+    likely. numpy's generator takes twice as long from its seed to its 500 numbers.
+    """
+    k = max(0, min(k, n))
+    if k * _FEW > n:
+        return np.asarray(np.argsort(lots(np.arange(n), seed))[:k], np.int64)
+    n_drawn = k + k * k // max(1, n) + _SPARE  # twice what is expected to come again, and some
+    while True:
+        highest = lots(np.arange(n_drawn), seed) >> np.uint64(_BEYOND_DOUBLES)
+        drawn = (highest * (n * _STEP)).astype(np.int64)
+        first = _first_places(drawn)
+        if len(first) >= k:
+            return drawn.take(first[:k])
+        n_drawn *= 2
+
+
+def _first_places(numbers: NDArray[np.int64]) -> Rows:
+    """Where each number stands for the first time, ascending; for numbers and places of together 63 bits."""
+    shift = len(numbers).bit_length()
+    by_number = np.sort((numbers << shift) | np.arange(len(numbers)))
+    is_first = np.ones(len(numbers), np.bool_)
+    is_first[1:] = (by_number[1:] >> shift) != (by_number[:-1] >> shift)
+    places = by_number[is_first] & ((1 << shift) - 1)
+    places.sort()
+    return np.asarray(places, np.int64)
 
 
 def drawn_rows(columns: Columns, passing: Passing, k: int, seed: int) -> Rows:
@@ -111,8 +145,8 @@ class _Newest:
     def find(self, k: int, since_s: float, seed: int) -> tuple[Rows, Doubles]:
         """The k newest who joined since, and all others of the moment of the last of them; and when they joined.
 
-        Where many joined in that moment, as after an import without times, k of them are taken from a place chosen by lot: nobody
-        is always passed over, and a million are not looked at."""
+        Where many joined in that moment, as after an import without times, k of them are taken from a place chosen by lot:
+        everybody has the same chance, and a million are not looked at."""
         positions, n_seen = self._lately(k, since_s)
         if len(positions) >= k:
             positions = self._with_moment(positions, k, n_seen)
@@ -122,7 +156,8 @@ class _Newest:
         if n_since < k:
             return rows[:n_since], joined_s[:n_since]
         moment_s = float(joined_s[k - 1])
-        if self._is_of_many(moment_s, int(positions[k - 1])):
+        after = int(positions[k - 1]) + _ROWS_AT_ONCE
+        if after < len(self._newest) and self._joined_s(after) == moment_s:
             rows = np.concatenate((rows[joined_s > moment_s], self._of_moment(moment_s, k, seed)))
             return rows, self._created_s.take(rows)
         n = int(np.count_nonzero(joined_s >= moment_s))
@@ -141,28 +176,26 @@ class _Newest:
         return np.concatenate(parts), n_seen
 
     def _with_moment(self, positions: Rows, k: int, n_seen: int) -> Rows:
-        """Those of the moment of the k-th too who come after the first `n_seen`, unless they are many."""
+        """And those of the moment of the k-th who come after the first `n_seen`, as far as _ROWS_AT_ONCE from the k-th."""
         position = int(positions[k - 1])
-        end = min(position + _ROWS_AT_ONCE // 2, len(self._newest))
+        end = min(position + _ROWS_AT_ONCE, len(self._newest))
         if n_seen >= end or self._joined_s(n_seen) < self._joined_s(position):
             return positions
         return np.concatenate((positions, self._passing_of(n_seen, end)))
 
-    def _is_of_many(self, moment_s: float, position: int) -> bool:
-        """Whether those of a moment, to which a position belongs, may reach so far from it that they were not all looked at."""
-        first, last = position - _ROWS_AT_ONCE // 2, position + _ROWS_AT_ONCE // 2
-        return (first >= 0 and self._joined_s(first) <= moment_s) or (
-            last < len(self._newest) and self._joined_s(last) >= moment_s
-        )
-
     def _of_moment(self, moment_s: float, k: int, seed: int) -> Rows:
-        """Those of a moment who pass; of many k, from a place chosen by lot."""
+        """Of many of a moment k who pass, or more, from a place chosen by lot, and round."""
         first, last = self._position_of(moment_s), self._position_before(moment_s)
-        if last - first <= _ROWS_AT_ONCE:
-            return self._rows(first, last, last - first)
-        start = first + int(np.random.default_rng(seed).integers(last - first))
-        tied = self._rows(start, last, k)
-        return np.concatenate((tied, self._rows(first, start, k - len(tied))))
+        n = last - first
+        start = _begun(seed) % n
+        parts: list[Rows] = []
+        n_seen, n_found, size = 0, 0, _ROWS_AT_ONCE
+        while n_seen < n and n_found < k:
+            begin, end = (start + n_seen) % n, (start + n_seen) % n + min(size, n - n_seen)
+            parts += (self._passing_of(first + begin, first + min(end, n)), self._passing_of(first, first + max(0, end - n)))
+            n_found += len(parts[-2]) + len(parts[-1])
+            n_seen, size = n_seen + size, 2 * size
+        return self._newest.take(np.concatenate(parts)).astype(np.int64)
 
     def _position_of(self, moment_s: float) -> int:
         return bisect_left(range(len(self._newest)), -moment_s, key=lambda position: -self._joined_s(position))
@@ -173,16 +206,6 @@ class _Newest:
 
     def _joined_s(self, position: int) -> float:
         return float(self._created_s[self._newest[position]])
-
-    def _rows(self, first: int, last: int, at_least: int) -> Rows:
-        """Those of a range of positions that pass, until there are enough."""
-        parts: list[Rows] = [np.empty(0, np.int64)]
-        size, n_found = _ROWS_AT_ONCE, 0
-        while first < last and n_found < at_least:
-            parts.append(self._passing_of(first, min(last, first + size)))
-            n_found += len(parts[-1])
-            first, size = first + size, 2 * size
-        return self._newest.take(np.concatenate(parts)).astype(np.int64)
 
     def _passing_of(self, first: int, last: int) -> Rows:
         """Positions of a range that pass, ascending."""
