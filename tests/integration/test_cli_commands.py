@@ -10,10 +10,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from service.embedded.lease import EmbeddedServers, Options
 
 AMITY = [sys.executable, "-m", "service.cli"]
 PEOPLE = 120
@@ -40,13 +43,15 @@ def refused_in_one_line(done: subprocess.CompletedProcess[str], *words: str) -> 
 
 
 @pytest.fixture(scope="module")
-def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose private database holds a small demo population and a trained bundle."""
+def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose private database holds a small demo population and a trained bundle. Its servers run, so that no command has
+    to start them and stop them again."""
     home = tmp_path_factory.mktemp("home")
-    for command in (("demo", "--people", str(PEOPLE)), ("train",)):
-        done = amity(home, *command)
-        assert done.returncode == 0, done.stderr
-    return home
+    with EmbeddedServers(home, Options(durable=False), print):
+        for command in (("demo", "--people", str(PEOPLE)), ("train",)):
+            done = amity(home, *command)
+            assert done.returncode == 0, done.stderr
+        yield home
 
 
 @pytest.fixture
@@ -115,8 +120,9 @@ def test_import_with_rejects_exits_1_and_keeps_what_was_good(tmp_path: Path) -> 
 def test_demo_refuses_a_database_that_holds_anyone(tmp_path: Path) -> None:
     people = tmp_path / "people.csv"
     people.write_text("id,name\n1,Ada\n")
-    assert amity(tmp_path / "home", "import", "--people", str(people)).returncode == 0
-    refused_in_one_line(amity(tmp_path / "home", "demo", "--people", "100"), "1 ")
+    with EmbeddedServers(tmp_path / "home", Options(durable=False), print):
+        assert amity(tmp_path / "home", "import", "--people", str(people)).returncode == 0
+        refused_in_one_line(amity(tmp_path / "home", "demo", "--people", "100"), "1 ")
 
 
 def test_rankers_list_names_the_installed_ones(tmp_path: Path) -> None:
@@ -214,23 +220,40 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow
-def test_up_serves_the_curl_it_prints_and_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
-    home = tmp_path / "fresh"
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An `amity up` from its first line to its end: what it answered, its exit code, what it said, and what was left of it."""
+
+    home: Path
+    slate: dict[str, Any]
+    code: int
+    said: str
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def first_up(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """In a home that was not there, until Ctrl-C."""
+    home = tmp_path_factory.mktemp("up") / "fresh"
     up = Up(home)
     slate = answer_in_full(up.url)
     code = up.stop(signal.SIGINT)
-    assert slate["total_count"] == 20
-    assert slate["degraded"] == []
-    assert code == 0, up.said
-    assert "Traceback" not in up.said
-    assert left_behind(home) == []
+    return Ended(home, slate, code, up.said, left_behind(home))
 
 
 @pytest.mark.slow
-def test_a_second_up_finds_everything_there(filled_home: Path) -> None:
-    up = Up(filled_home)
+def test_up_serves_the_curl_it_prints_and_ctrl_c_leaves_no_process(first_up: Ended) -> None:
+    assert first_up.slate["total_count"] == 20
+    assert first_up.slate["degraded"] == []
+    assert first_up.code == 0, first_up.said
+    assert "Traceback" not in first_up.said
+    assert first_up.left == []
+
+
+@pytest.mark.slow
+def test_a_second_up_finds_everything_there(first_up: Ended) -> None:
+    up = Up(first_up.home)
     up.stop(signal.SIGTERM)
     assert "Schema: up to date" in up.said
     assert "Traceback" not in up.said
-    assert left_behind(filled_home) == []
+    assert left_behind(first_up.home) == []

@@ -26,7 +26,11 @@ async def fetch(url: str, query: str) -> list[tuple[Any, ...]]:
 
 async def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """All that a round trip must keep."""
-    return {table: await fetch(url, query) for table, query in TABLES.items()}
+    connection = await connect(url)
+    try:
+        return {table: [tuple(row) for row in await connection.fetch(query)] for table, query in TABLES.items()}
+    finally:
+        await connection.close()
 
 
 def write_people(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
