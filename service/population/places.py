@@ -30,9 +30,6 @@ _MOST_LIMITS = 128
 _SLACK = 1e-12
 """Bounds are widened by this part, some thousand times the rounding of what they bound: so they hold for what is computed."""
 
-_ROUNDING = 1e-7
-"""Balls are larger by so much, 64 cm: the squared distance of a centre is off by less than 1e-15, and so its root by 3e-8."""
-
 _CHUNK_BLOCKS = 128
 
 
@@ -60,8 +57,7 @@ class Places:
         known = ~np.isnan(place[:, 0])
         self._known = pack(known).reshape(-1, BLOCK_WORDS)
         self._centres, radii = _balls(place, known)
-        self._squares = (self._centres * self._centres).sum(axis=0) + 1
-        self._radii = radii * (1 + _SLACK) + _ROUNDING
+        self._radii = radii * (1 + _SLACK)
         # An unknown place fails nobody's limit, as if that were infinite.
         limits = np.where(known, seeks_max_chord, np.inf)
         finite = limits[np.isfinite(limits)]
@@ -134,9 +130,10 @@ class Places:
         return float(self._highs[-2]) if len(self._highs) > 1 else 0.0
 
     def _away(self, here: Doubles) -> Doubles:
-        """How far the centres are, chords, float64 (n_blocks,), to within _ROUNDING: |c - h|² = |c|² + 1 - 2 c·h."""
-        squares = self._squares - (2 * here) @ self._centres
-        return np.asarray(np.sqrt(np.maximum(squares, 0.0)), np.float64)
+        """How far the centres are, chords, float64 (n_blocks,)."""
+        off = self._centres - here[:, None]
+        off *= off
+        return np.asarray(np.sqrt(off[0] + off[1] + off[2]), np.float64)
 
     def _bounds(self, away: Doubles, radii: Doubles) -> tuple[Doubles, Doubles]:
         """Squared chords, float64 (k,) each, that nobody of a block is nearer than, and farther than."""
