@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from service.mixing import mixed, mixed_one
 from service.population import bits
 from service.population.columns import Columns
 from service.population.vectors import Passing
@@ -21,7 +22,6 @@ _MARGIN = 1.25
 _MOST_AT_FIRST = 4 * _ROWS_AT_ONCE
 """But no more than this: who joined before the time asked for may begin soon, 4 ns for each row in vain."""
 
-
 _FEW = 4
 """Up to one in four is drawn number by number; of more, all are put in random order."""
 
@@ -32,9 +32,7 @@ _STEP = 2.0**-53
 """The 53 highest bits of a lot, in these steps, are a float64 below 1."""
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-_LAST_SHIFT = 31
-_WORD = (1 << 64) - 1
+"""The step of SplitMix64's streams."""
 
 
 def distinct_ranks(n: int, k: int, seed: int) -> NDArray[np.int64]:
@@ -108,25 +106,14 @@ def newest_rows(
 def lots(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """Each id's lot under a seed, whoever else is asked about: by it people stand in random order, the same on every replica.
 
-    The ids-th numbers of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) in a stream of the seed's. Seeding a generator of
-    numpy's and shuffling by the order of ids takes several times as long.
+    The ids-th numbers of SplitMix64 in a stream of the seed's.
     """
-    lot = ids.astype(np.uint64)
-    lot *= np.uint64(_GOLDEN)
-    lot += np.uint64(_begun(seed))
-    for shift, factor in _MIXING:
-        lot ^= lot >> np.uint64(shift)
-        lot *= np.uint64(factor)
-    lot ^= lot >> np.uint64(_LAST_SHIFT)
-    return lot
+    return mixed(ids.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(_begun(seed)))
 
 
 def _begun(seed: int) -> int:
     """Where the stream of a seed begins: mixed as well, since streams of neighbouring seeds would be one, a step apart."""
-    state = (seed + _GOLDEN) & _WORD
-    for shift, factor in _MIXING:
-        state = (state ^ (state >> shift)) * factor & _WORD
-    return state ^ (state >> _LAST_SHIFT)
+    return mixed_one(seed + _GOLDEN)
 
 
 def _added(columns: Columns, passing: Passing) -> Rows:

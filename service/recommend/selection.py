@@ -7,6 +7,8 @@ import numpy as np
 from amity_rankers.contract import Floats, Ids, Mask
 from numpy.typing import NDArray
 
+from service.mixing import mixed
+
 EXPLORING = ("explore", "newcomers")
 """Sources whose finds may take an exploration slot."""
 
@@ -90,11 +92,5 @@ def _are_in(places: Places, some: Places) -> Mask:
 
 
 def _lots(ids: Ids, seed: int) -> NDArray[np.uint64]:
-    """A random number for each candidate, uint64 (n,), so that the draw stays as it is for the others when one drops out.
-
-    The mixing function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), 5 us for 200 where a hash each takes 70.
-    """
-    mixed = ids.astype(np.uint64) + np.uint64(seed)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
+    """A random number for each candidate, uint64 (n,), so that the draw stays as it is for the others when one drops out."""
+    return mixed(ids.astype(np.uint64) + np.uint64(seed))

@@ -99,7 +99,7 @@ def test_a_prediction_makes_the_estimate_calmer_and_never_wrong() -> None:
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     of_rate, of_difference = [], []
     for seed in range(200):
-        world = World(seed, n_viewers=150)
+        world = World(seed)
         comparison = world.compare()
         good, blind = (world.truth(best(world.draws, world.draws.features[:, column])) for column in (0, 1))
         rate, difference = comparison.estimates["good"].dr, comparison.differences["blind"]
