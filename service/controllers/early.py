@@ -42,10 +42,11 @@ class EarlyAnswers:
         request = self._hot.asked(scope, viewer_id, exchange)
         if request is None:
             return False
+        exchange.is_looked_up = True
         try:
             promise = answering.promise(request)
         except AmityError:
-            return False  # the controller meets it too, and knows how to say it
+            return False  # who makes an answer meets it too
         except Exception as exc:  # noqa: BLE001 - the door of a request: the long way may still answer it
             unexpected("request", exc)
             return False

@@ -40,11 +40,13 @@ class Slated(Protocol):
 
 class Exchange:
     """One request and its answer. Handlers add to `fields` what the log line and the trace shall say: ids and counts, never texts
-    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything. `raised`: on
-    the short way, for the controller to raise again."""
+    of people. `degraded`: what was bent. `bodiless`: a HEAD, answered as GET, of whose body nobody sees anything.
+    `is_looked_up`: the shortest way has looked for an answer that is there already. `raised`: on the short way, for the
+    controller to take out and raise again. Held, it would be a cycle, for its frames lead back here."""
 
     __slots__ = (
-        "bodiless", "degraded", "event", "fields", "method", "raised", "recording", "request_id", "route", "slate", "status",
+        "bodiless", "degraded", "event", "fields", "is_looked_up", "method",
+        "raised", "recording", "request_id", "route", "slate", "status",
     )  # fmt: skip
 
     def __init__(self, request_id: str, method: str, recording: telemetry.Recording) -> None:
@@ -52,7 +54,8 @@ class Exchange:
         self.method = method
         self.recording = recording
         self.bodiless = method == "HEAD"
-        self.raised: Exception | None = None
+        self.is_looked_up = False
+        self.raised: list[Exception] = []
         self.slate: Slated | None = None
         self.degraded: tuple[Degradation, ...] = ()
         self.event = "request answered"

@@ -33,8 +33,6 @@ _PLAIN_HOST = re.compile(rb"[A-Za-z0-9.:\[\]-]*")
 _QUERY_BYTES = 512
 _QUERIES = 1024
 _JSON = (b"content-type", b"application/json")
-
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -76,24 +74,25 @@ class HotPath:
         answering, request = self.find(), self.asked(scope, viewer_id, exchange)
         if answering is None or request is None:
             return None
-        ready = await self._ready(answering, request)
+        ready = None if exchange.is_looked_up else await self._ready(answering, request)
         if ready is not None:
             describe(exchange, viewer_id, ready)
             return ready.body
         try:
             slate = await answering.recommend(request)
+            body = _encode(slate)
         except Exception as exc:  # noqa: BLE001 - the door of a request: the controller raises it again, where it has a shape
-            exchange.raised = exc
+            exchange.raised.append(exc)
             return None
         describe_made(exchange, viewer_id, slate)
-        return _encode(slate)
+        return body
 
     async def _ready(self, answering: Answering, request: RecommendationRequest) -> Ready | None:
         try:
             return await answering.ready(request)
         except AmityError:
-            return None  # the controller meets it too, and knows how to say it
-        except Exception as exc:  # noqa: BLE001 - the door of a request: the long way may still answer it
+            return None  # who makes an answer meets it too
+        except Exception as exc:  # noqa: BLE001 - the door of a request: one that is made may still answer it
             unexpected("request", exc)
             return None
 

@@ -37,8 +37,8 @@ class Recommendations(Controller):
     ) -> Response[bytes]:
         exchange = exchange_of(request)
         exchange.fields["viewer_id"] = viewer_id = person_id(user_id)
-        if exchange.raised is not None:
-            raise exchange.raised
+        if exchange.raised:
+            raise exchange.raised.pop()
         query = query_of(request, RecommendationQuery)
         question = query.to_request(viewer_id, exchange.request_id, recorded=not exchange.bodiless)
         slate = await orchestrator.recommend(question)

@@ -1,5 +1,5 @@
-"""What every route stands in: errors in one shape, keys, refused parameters, the short way of what is there
-already, and the outermost layer that observes."""
+"""What every route stands in: errors in one shape, keys, refused parameters, the short way of recommendations, and the outermost
+layer that observes."""
 
 from collections.abc import Sequence
 from typing import Any, cast

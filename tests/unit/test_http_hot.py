@@ -1,13 +1,15 @@
 """The short way in front of the controller: it gives the same answer, or leaves the request alone."""
 
+import gc
 import hashlib
 import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from uuid import UUID
+from weakref import WeakSet
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from litestar import Litestar, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
+from msgspec.structs import replace
 
 from service.app import INJECTED
 from service.controllers.hot import ROUTE, HotPath
@@ -85,6 +88,9 @@ class World:
             experiment=None,
         )
         return finished.answer(request, 1.25, SLATE_ID)
+
+    def promise(self, request: RecommendationRequest) -> None:
+        """Nothing is there for who has no coroutine."""
 
     async def recommend(self, request: RecommendationRequest) -> Slate:
         if request.viewer_id > 99:
@@ -235,6 +241,41 @@ async def test_what_making_an_answer_raised_the_controller_says_without_making_i
     async with client_of(served(world)) as client:
         answer = await client.get(ROUTE.format(user_id=41), headers={"X-Request-ID": "mine"})
     assert (answer.status_code, answer.json()["request_id"], world.recommend.await_count) == (status, "mine", 1)
+
+
+async def test_what_was_raised_is_gone_with_its_request_and_needs_no_collector_of_garbage() -> None:
+    world, raised = World(), WeakSet[Exception]()
+
+    class Refused(Overloaded):
+        def __init__(self) -> None:
+            raised.add(self)
+
+    world.recommend = AsyncMock(side_effect=Refused)  # type: ignore[method-assign]
+    scope = {"type": "http", "method": "GET", "path": ROUTE.format(user_id=41), "query_string": b"", "headers": []}
+    gc.disable()
+    try:
+        status, *_ = await exchanged(served(world), scope)
+        assert (status, world.recommend.await_count, len(raised)) == (503, 1, 0)
+    finally:
+        gc.enable()
+
+
+async def test_an_answer_that_cannot_be_written_is_an_error_in_the_shape_of_all() -> None:
+    world = World()
+    slate = await world.recommend(RecommendationRequest(viewer_id=41, request_id="mine"))
+    world.recommend = AsyncMock(return_value=replace(slate, message="\ud800"))  # type: ignore[method-assign]
+    async with client_of(served(world)) as client:
+        answer = await client.get(ROUTE.format(user_id=41), headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.json()["request_id"]) == (500, "mine")
+
+
+async def test_what_the_shortest_way_has_looked_for_in_vain_is_not_looked_for_again() -> None:
+    world = World()
+    app: Any = served(world)
+    scope = {"type": "http", "method": "GET", "path": ROUTE.format(user_id=42), "query_string": b"", "headers": []}
+    assert not app.state.early.take(scope, Mock(), Mock())
+    status, *_ = await exchanged(app, scope)
+    assert (status, world.hits, len(world.asked)) == (200, 0, 1)
 
 
 async def test_without_a_key_that_may_read_nobody_is_asked() -> None:
