@@ -25,7 +25,6 @@ from service.domain import Profile, RecommendationRequest, Relations
 from service.errors import AmityError, BadInput, DatabaseUnavailable, UnknownUser
 from service.recommend.orchestrator import Orchestrator
 from service.recommend.ports import ModelSource
-from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 
 PEOPLE = "/console/people"
@@ -72,13 +71,12 @@ class People(Controller):
         request: AnyRequest,
         user_id: FromPath[str],
         users: NamedDependency[SkipValidation[Users]],
-        interactions: NamedDependency[SkipValidation[Interactions]],
         models: NamedDependency[SkipValidation[ModelSource]],
         orchestrator: NamedDependency[SkipValidation[Orchestrator]],
     ) -> Response[bytes]:
         viewer_id = person_id(user_id)
         query = query_of(request, SlatesQuery)
-        profile, relations, is_stale = await known(viewer_id, users, interactions, models)
+        profile, relations, is_stale = await known(viewer_id, users, models)
         asked = [query.a or None, *([query.b] if query.b else [])]
         questions = [_question(viewer_id, query, name, exchange_of(request).request_id) for name in asked]
         columns = await asyncio.gather(*(_column(orchestrator, question) for question in questions))
@@ -110,20 +108,19 @@ class People(Controller):
         return go(request, f"{PEOPLE}/{viewer_id}", f"The pools of {plural(n_people, 'person', 'people')} were dropped.")
 
 
-async def known(viewer_id: int, users: Users, interactions: Interactions, models: ModelSource) -> tuple[Profile, Relations, bool]:
+async def known(viewer_id: int, users: Users, models: ModelSource) -> tuple[Profile, Relations, bool]:
     """A person and how they stand to others; True with it when that is from memory, since the database is away. Raises
     UnknownUser."""
     try:
-        profile, relations = await asyncio.gather(users.get(viewer_id), interactions.relations(viewer_id))
-        is_stale = False
+        found = await users.viewer(viewer_id)
     except DatabaseUnavailable:
         memory = models.current.population
         if (profile := memory.profile(viewer_id)) is None:
             raise
-        relations, is_stale = memory.relations(viewer_id), True
-    if profile is None:
+        return profile, memory.relations(viewer_id), True
+    if found is None:
         raise UnknownUser(viewer_id)
-    return profile, relations, is_stale
+    return *found, False
 
 
 def _question(viewer_id: int, query: SlatesQuery, algorithm_version: str | None, request_id: str) -> RecommendationRequest:

@@ -17,7 +17,6 @@ from service.domain import RecommendationRequest
 from service.errors import DatabaseUnavailable
 from service.recommend.ports import ModelSource
 from service.recommend.why import LeftAt, Why
-from service.repositories.interactions import Interactions
 from service.repositories.users import Users
 
 STAGES = ("unknown", "eligibility", "population", "retrieval", "pool", "selection")
@@ -59,7 +58,6 @@ class Whys(Controller):
         candidate_id: FromPath[str],
         why: NamedDependency[SkipValidation[Why]],
         users: NamedDependency[SkipValidation[Users]],
-        interactions: NamedDependency[SkipValidation[Interactions]],
         models: NamedDependency[SkipValidation[ModelSource]],
     ) -> Response[bytes]:
         viewer_id, asked_about, query = person_id(user_id), person_id(candidate_id, "candidate"), query_of(request, SlatesQuery)
@@ -72,7 +70,7 @@ class Whys(Controller):
             recorded=False,
             request_id=exchange_of(request).request_id,
         )
-        viewer, _, _ = await known(viewer_id, users, interactions, models)
+        viewer, _, _ = await known(viewer_id, users, models)
         told, candidate = await asyncio.gather(why.ask(question, asked_about), _name(asked_about, users, models))
         return page(
             request,

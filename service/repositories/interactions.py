@@ -9,9 +9,9 @@ import msgspec
 from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain import Interaction, Kind, Relations
+from service.domain import Interaction, Kind
 from service.errors import BadInput, Problem
-from service.repositories import relations, tables
+from service.repositories import tables
 from service.repositories.calls import Sessions, read, write
 from service.repositories.columns import InteractionTable, copy_interactions
 from service.repositories.locks import lock_pairs
@@ -21,7 +21,6 @@ from service.repositories.storable import is_storable
 EVENT_ID_LENGTH = 200
 """Letters of an event_id: its key is in an index, whose entries PostgreSQL bounds at 2,704 bytes."""
 
-_RELATIONS = f"select {relations.COLUMNS} from (select $1::bigint as id) as users {relations.JOINED}"
 _EXISTING = text("select id from users where id = any(cast(:ids as bigint[]))")
 _STANDING = text(
     """
@@ -98,11 +97,6 @@ class Interactions:
             return await _record(session, interactions)
 
         return await write(self._sessions, work)
-
-    async def relations(self, viewer_id: int) -> Relations:
-        """What stands between the viewer and everyone, in both directions, in one query. Empty for an unknown viewer."""
-        (row,) = await self._sessions.readers.fetch(_RELATIONS, viewer_id)
-        return relations.relations_of(row)
 
     async def stream(self, batch_size: int = 10_000) -> AsyncIterator[list[Interaction]]:
         """All rows in the order of their key, withdrawals too. Each batch is a query of its own."""

@@ -88,7 +88,9 @@ class World:
         assert people.n_people == len(there)
         for profile in there:
             assert people.profile(profile.id) == profile
-            relations = await self.interactions.relations(profile.id)
+            viewer = await self.users.viewer(profile.id)
+            assert viewer is not None
+            relations = viewer[1]
             assert plain(people.relations(profile.id)) == plain(relations), profile.id
             wrote_to = {b for a, b in messages if a == profile.id} - relations.passed
             heard_from = {a for a, b in messages if b == profile.id} - relations.passed_by

@@ -38,9 +38,10 @@ async def test_everything_generated_is_in_the_database(database: Database) -> No
 async def test_matches_are_those_that_the_likes_make(database: Database) -> None:
     await fill(database, REQUEST, silent)
     for user_id in range(1, 31):
-        relations = await Interactions(database.sessions).relations(user_id)
+        found = await Users(database.sessions).viewer(user_id)
+        assert found is not None
         matches = await Matches(database.sessions).page(user_id, 100, None)
-        assert {match.user_id for match in matches} == relations.liked & relations.liked_by
+        assert {match.user_id for match in matches} == found[1].liked & found[1].liked_by
 
 
 async def test_the_feed_tells_of_the_new_people(database: Database) -> None:

@@ -147,8 +147,9 @@ async def test_training_publishes_a_bundle_that_serves(
     assert population.n_people == 300
     assert population.tastes is not None
     assert population.tastes.encoder is not None
-    stands = await Interactions(learnt.sessions).relations(1)
-    assert structs.asdict(population.relations(1)) == structs.asdict(stands)
+    stands = await Users(learnt.sessions).viewer(1)
+    assert stands is not None
+    assert structs.asdict(population.relations(1)) == structs.asdict(stands[1])
     ranker = instantiate(load_rankers(settings, FEATURES), bundle)["v1"]
     assert (ranker.ranker is not None, ranker.problem) == (True, None)
 
