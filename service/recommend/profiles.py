@@ -30,15 +30,11 @@ class Truth:
     async def viewer(
         self, viewer_id: int, memory: Population, deadline: Deadline, trail: Trail
     ) -> tuple[Profile | None, Relations]:
-        """The viewer, and how they stand to others: two stages, but one read. None when the database is away and memory does not
-        know them. Raises UnknownUser."""
-
-        async def read() -> tuple[Profile, Relations] | None:
-            return await self._within(self._people.viewer(viewer_id), deadline)
-
+        """The viewer, and how they stand to others: one read, told as two stages: `degraded` and dashboards know both. None when
+        the database is away and memory does not know them. Raises UnknownUser."""
         try:
-            with stage("relations") as relations:
-                found = await enter("viewer", self._breaker, read, beside=relations)
+            with stage("relations"):
+                found = await enter("viewer", self._breaker, lambda: self._within(self._people.viewer(viewer_id), deadline))
         except StageFailed as exc:
             _bend("viewer", exc, trail)
             _bend("relations", exc, trail)

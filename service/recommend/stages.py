@@ -8,21 +8,17 @@ import structlog
 from service.errors import DatabaseUnavailable, StageFailed, StageRaised
 from service.metrics import UNEXPECTED_ERRORS
 from service.resilience import Breaker
-from service.telemetry import Stage, stage
+from service.telemetry import stage
 
 T = TypeVar("T")
 
 _log = structlog.get_logger("amity.recommend")
 
 
-async def enter(name: str, breaker: Breaker, work: Callable[[], Awaitable[T]], beside: Stage | None = None) -> T:
-    """The result of `work()`, timed as the stage `name`; `beside`, where it began within a stage that it is not a part of.
-
-    Raises only StageFailed: what nobody foresaw is counted and becomes StageRaised, logged by its type alone, since a plug-in's
-    message may hold what logs must not."""
-    with stage(name) as entered, breaker.guard(StageFailed):
-        if beside is not None:
-            entered.outer = beside.outer
+async def enter(name: str, breaker: Breaker, work: Callable[[], Awaitable[T]]) -> T:
+    """The result of `work()`, timed as the stage `name`. Raises only StageFailed: what nobody foresaw is counted and becomes
+    StageRaised, logged by its type alone, since a plug-in's message may hold what logs must not."""
+    with stage(name), breaker.guard(StageFailed):
         try:
             return await work()
         except StageFailed:
