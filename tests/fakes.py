@@ -187,6 +187,7 @@ class MemoryRedis:
         self.values: dict[str, bytes] = {}
         self.away = False
         self.looks: list[tuple[str, ...]] = []
+        self.strangers: list[int] = []
         self._numbers = itertools.count(1)
 
     @property
@@ -204,6 +205,7 @@ class MemoryRedis:
     ) -> tuple[Tokens, list[bytes | None]] | None:
         await asyncio.sleep(0)
         self.looks.append(tuple(extra_keys))
+        self.strangers += [viewer_id] * is_stranger
         if self.away:
             return None
         names = (keys.version(viewer_id), keys.generation(viewer_id), keys.GENERATION_OF_ALL)

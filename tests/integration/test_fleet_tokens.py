@@ -111,6 +111,12 @@ async def test_who_is_no_stranger_to_another_replica_keeps_their_tokens(replicas
     assert read[0].generation != before.generation
 
 
+async def test_replicas_that_meet_a_stranger_at_once_agree(replicas: list[ViewerTokens]) -> None:
+    one, other = await asyncio.gather(*(each.read(42, [], Deadline(5), is_stranger=True) for each in replicas))
+    assert one is not None
+    assert one == other
+
+
 async def test_what_prolongs_tokens_tells_them(replicas: list[ViewerTokens], fleets: list[Fleet]) -> None:
     before = await tokens_of(replicas[0])
     replies = await fleets[1].run("test", replicas[1].prolonged(42), Deadline(5))
@@ -174,6 +180,18 @@ async def test_a_full_redis_lets_go_of_tokens_that_it_cannot_replace(
 async def test_tokens_that_a_full_redis_does_not_make_are_unknown(replicas: list[ViewerTokens], full: Callable[[], None]) -> None:
     full()
     assert await replicas[0].read(42, [], Deadline(5)) is None
+
+
+async def test_tokens_that_stand_a_full_redis_tells_to_strangers_and_with_what_is_stored(
+    replicas: list[ViewerTokens], fleets: list[Fleet], full: Callable[[], None]
+) -> None:
+    before = await tokens_of(replicas[0])
+    full()
+    assert await replicas[1].read(42, [], Deadline(5), is_stranger=True) == (before, [])
+    assert await replicas[1].read(43, [], Deadline(5), is_stranger=True) is None
+    replies = await fleets[1].run("test", replicas[1].prolonged(42), Deadline(5))
+    assert replies is not None
+    assert Tokens.told(replies) == before
 
 
 @pytest.mark.parametrize("name", [keys.version(42), keys.GENERATION_OF_ALL])

@@ -333,6 +333,14 @@ async def test_what_nobody_foresaw_is_an_empty_list_with_a_message() -> None:
     assert world.performance.report(60).errors == 1
 
 
+async def test_a_miss_is_one_look_at_redis_and_only_the_first_is_a_strangers() -> None:
+    world = crowd()
+    for _ in range(2):
+        await world.orchestrator.recommend(ask(use_cache=False))
+    assert len(world.redis.looks) == 2
+    assert world.redis.strangers == [1]
+
+
 async def test_what_a_reply_leaves_behind_comes_in_the_next_turn_of_the_loop() -> None:
     done: list[str] = []
     after_reply(lambda: done.append("remembered"))
