@@ -88,7 +88,7 @@ EDITS = (
      "longitude, about, interests, seeks_genders, seeks_min_age,\n        seeks_max_age, "
      "seeks_max_km, status, created_at, last_active_at, incarnation)\n    select"),
     ("service/repositories/users.py", "bio = excluded.bio", "about = excluded.about"),
-    ("service/repositories/users.py", "{', '.join(FIELDS)}", "{', '.join(FIELDS).replace('bio', 'about')}"),
+    ("service/repositories/users.py", "{', users.'.join(FIELDS)}", "{', users.'.join(FIELDS).replace('bio', 'about')}"),
 )  # fmt: skip
 """What its code has in place of ours, wherever people are read and written."""
 

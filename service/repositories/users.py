@@ -21,10 +21,9 @@ CHANGEABLE = frozenset(FIELDS) - {"id", "incarnation"}
 
 _users = tables.users
 _SELECT: Select[Any] = select(*(_users.c[name] for name in FIELDS))
-_MANY = f"select {', '.join(FIELDS)} from users where id = any($1::bigint[])"
-_VIEWER = f"""
-    select {", ".join(f"users.{name}" for name in FIELDS)}, {relations.COLUMNS} from users {relations.JOINED} where users.id = $1
-"""
+_COLUMNS = f"users.{', users.'.join(FIELDS)}"
+_MANY = f"select {_COLUMNS} from users where id = any($1::bigint[])"
+_VIEWER = f"select {_COLUMNS}, {relations.COLUMNS} from users {relations.JOINED} where users.id = $1"
 _PLACES = "select id, location from users where id > $1 order by id limit $2"
 
 # One statement for one person or a thousand. JSON, since unnest() would flatten the lists of interests.
