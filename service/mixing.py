@@ -7,7 +7,6 @@ Numbers = NDArray[np.uint64]
 
 _STEPS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT = 31
-_WORD = (1 << 64) - 1
 
 
 def mixed(numbers: Numbers) -> Numbers:
@@ -18,11 +17,3 @@ def mixed(numbers: Numbers) -> Numbers:
     for shift, factor in _STEPS:
         numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
     return numbers ^ (numbers >> np.uint64(_LAST_SHIFT))
-
-
-def mixed_one(number: int) -> int:
-    """The same of one number, in Python's integers."""
-    number &= _WORD
-    for shift, factor in _STEPS:
-        number = (number ^ (number >> shift)) * factor & _WORD
-    return number ^ (number >> _LAST_SHIFT)

@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from service.mixing import mixed, mixed_one
+from service.mixing import mixed
 from service.population import bits
 from service.population.columns import Columns
 from service.population.vectors import Passing
@@ -22,47 +22,15 @@ _MARGIN = 1.25
 _MOST_AT_FIRST = 4 * _ROWS_AT_ONCE
 """But no more than this: who joined before the time asked for may begin soon, 4 ns for each row in vain."""
 
-_FEW = 4
-"""Up to one in four is drawn number by number; of more, all are put in random order."""
-
-_SPARE = 32
-
-_BEYOND_DOUBLES = 11
-_STEP = 2.0**-53
-"""The 53 highest bits of a lot, in these steps, are a float64 below 1."""
-
-_GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """The step of SplitMix64's streams."""
+
+_WORD = (1 << 64) - 1
 
 
 def distinct_ranks(n: int, k: int, seed: int) -> NDArray[np.int64]:
-    """min(k, n) different numbers below n, drawn by `seed`, in random order, int64.
-
-    Of a few among many, numbers are drawn by the lots of 0, 1, 2 …, and what comes again is left out: each order of each k is as
-    likely. numpy's generator takes twice as long from its seed to its 500 numbers.
-    """
-    k = max(0, min(k, n))
-    if k * _FEW > n:
-        return np.asarray(np.argsort(lots(np.arange(n), seed))[:k], np.int64)
-    n_drawn = k + k * k // max(1, n) + _SPARE  # twice what is expected to come again, and some
-    while True:
-        highest = lots(np.arange(n_drawn), seed) >> np.uint64(_BEYOND_DOUBLES)
-        drawn = (highest * (n * _STEP)).astype(np.int64)
-        first = _first_places(drawn)
-        if len(first) >= k:
-            return drawn.take(first[:k])
-        n_drawn *= 2
-
-
-def _first_places(numbers: NDArray[np.int64]) -> Rows:
-    """Where each number stands for the first time, ascending; for numbers and places of together 63 bits."""
-    shift = len(numbers).bit_length()
-    by_number = np.sort((numbers << shift) | np.arange(len(numbers)))
-    is_first = np.ones(len(numbers), np.bool_)
-    is_first[1:] = (by_number[1:] >> shift) != (by_number[:-1] >> shift)
-    places = by_number[is_first] & ((1 << shift) - 1)
-    places.sort()
-    return np.asarray(places, np.int64)
+    """min(k, n) different numbers below n, drawn by `seed`, in random order, int64."""
+    return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64)
 
 
 def drawn_rows(columns: Columns, passing: Passing, k: int, seed: int) -> Rows:
@@ -106,14 +74,11 @@ def newest_rows(
 def lots(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """Each id's lot under a seed, whoever else is asked about: by it people stand in random order, the same on every replica.
 
-    The ids-th numbers of SplitMix64 in a stream of the seed's.
+    The ids-th numbers of SplitMix64 in a stream of the seed's. Where that begins is mixed as well: of neighbouring seeds the
+    streams would else be one, a step apart.
     """
-    return mixed(ids.astype(np.uint64) * np.uint64(_GOLDEN) + np.uint64(_begun(seed)))
-
-
-def _begun(seed: int) -> int:
-    """Where the stream of a seed begins: mixed as well, since streams of neighbouring seeds would be one, a step apart."""
-    return mixed_one(seed + _GOLDEN)
+    begins = mixed(np.array([seed & _WORD], np.uint64) + _GOLDEN)
+    return mixed(ids.astype(np.uint64) * _GOLDEN + begins)
 
 
 def _added(columns: Columns, passing: Passing) -> Rows:
@@ -174,22 +139,23 @@ class _Newest:
         """Of many of a moment k who pass, or more, from a place chosen by lot, and round."""
         first, last = self._position_of(moment_s), self._position_before(moment_s)
         n = last - first
-        start = _begun(seed) % n
+        start = int(lots(np.zeros(1, np.int64), seed)[0] % n)
         parts: list[Rows] = []
         n_seen, n_found, size = 0, 0, _ROWS_AT_ONCE
         while n_seen < n and n_found < k:
-            begin, end = (start + n_seen) % n, (start + n_seen) % n + min(size, n - n_seen)
-            parts += (self._passing_of(first + begin, first + min(end, n)), self._passing_of(first, first + max(0, end - n)))
-            n_found += len(parts[-2]) + len(parts[-1])
+            steps = np.arange(n_seen, min(n_seen + size, n))
+            rows = self._newest.take(first + (start + steps) % n).astype(np.int64)
+            parts.append(rows[bits.test(self._passing.base, rows)])
+            n_found += len(parts[-1])
             n_seen, size = n_seen + size, 2 * size
-        return self._newest.take(np.concatenate(parts)).astype(np.int64)
+        return np.concatenate(parts)
 
     def _position_of(self, moment_s: float) -> int:
         return bisect_left(range(len(self._newest)), -moment_s, key=lambda position: -self._joined_s(position))
 
     def _position_before(self, moment_s: float) -> int:
-        """The first position of those who joined before a moment."""
-        return bisect_left(range(len(self._newest)), True, key=lambda position: self._joined_s(position) < moment_s)
+        """The first position of those who joined before a moment, or nobody knows when."""
+        return bisect_left(range(len(self._newest)), True, key=lambda position: not self._joined_s(position) >= moment_s)
 
     def _joined_s(self, position: int) -> float:
         return float(self._created_s[self._newest[position]])

