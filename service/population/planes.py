@@ -90,9 +90,8 @@ class Planes:
         return int(self.high.shape[1])
 
     def gather(self, rows: Rows) -> Floats:
-        """Vectors of rows, decoded exactly: float32 (len(rows), d). Rows are within the table: indexing, which looks whether they
-        are, reads 500 of a million in 2.5 times the time."""
-        return self._decoded(self.high.take(rows, axis=0, mode="clip"), self.low.take(rows, axis=0, mode="clip"))
+        """Vectors of rows, decoded exactly: float32 (len(rows), d). Indexing reads 500 of a million in 2.5 times the time."""
+        return self._decoded(self.high.take(rows, axis=0), self.low.take(rows, axis=0))
 
     def slice(self, start: int, stop: int) -> Floats:
         """Vectors of consecutive rows, decoded exactly: float32 (stop - start, d)."""

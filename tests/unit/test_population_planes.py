@@ -57,6 +57,12 @@ def test_a_dimension_in_which_all_are_equal_is_kept() -> None:
 
 
 @pytest.mark.parametrize("kind", [FloatVectors, Planes.of])
+def test_a_row_beyond_the_last_is_refused_and_not_somebody_elses(kind: Callable[[Floats], Vectors]) -> None:
+    with pytest.raises(IndexError):
+        kind(np.ones((3, 2), np.float32)).gather(np.array([0, 3]))
+
+
+@pytest.mark.parametrize("kind", [FloatVectors, Planes.of])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_vectors_that_are_not_finite_are_refused_and_counted(kind: Callable[[Floats], Vectors], bad: float) -> None:
     vectors = np.ones((3, 2), np.float32)
