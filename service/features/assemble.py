@@ -136,10 +136,8 @@ def _shared(work: _Work) -> Floats:
     ends = np.cumsum(people.n_interests)
     begins = ends - people.n_interests
     codes = people.interests.take(np.repeat(people.interest_starts - begins, people.n_interests) + np.arange(ends[-1]))
-    shares = np.zeros(int(viewer.interests[-1]) + 2, np.bool_)  # by code, and the last for all beyond
-    shares[viewer.interests] = True
     both = np.zeros(len(codes) + 1, np.int32)
-    np.cumsum(shares.take(codes, mode="clip"), out=both[1:])
+    np.cumsum(viewer.interests.take(viewer.interests.searchsorted(codes), mode="clip") == codes, out=both[1:])
     return np.asarray(both[ends] - both[begins], np.float32)
 
 

@@ -26,9 +26,7 @@ def unit_vectors(latitude: NDArray[Any] | float, longitude: NDArray[Any] | float
     phi = np.radians(np.asarray(latitude, np.float64))
     lam = np.radians(np.asarray(longitude, np.float64))
     cos_phi = np.cos(phi)
-    found = np.empty((*phi.shape, 3))  # for one place half as long as stacking
-    found[..., 0], found[..., 1], found[..., 2] = cos_phi * np.cos(lam), cos_phi * np.sin(lam), np.sin(phi)
-    return found
+    return np.stack((cos_phi * np.cos(lam), cos_phi * np.sin(lam), np.sin(phi)), axis=-1)
 
 
 def squared_chords(points: Doubles, origin: Doubles) -> Doubles:

@@ -57,10 +57,10 @@ class Columns:
         return self.gather((name,), rows)[name]
 
     def gather(self, names: Iterable[str], rows: Rows) -> dict[str, NDArray[Any]]:
-        """Several columns of the same rows, by name. Rows are within the table, and none is looked at: that took a third."""
+        """Several columns of the same rows, by name."""
         in_base = rows < self.n_base
         if in_base.all():
-            return {name: self._base[name].take(rows, 0, mode="clip").astype(_dtype(name), copy=False) for name in names}
+            return {name: self._base[name].take(rows, axis=0).astype(_dtype(name), copy=False) for name in names}
         base, added = rows[in_base], rows[~in_base] - self.n_base
         gathered = {}
         for name in names:
@@ -94,14 +94,12 @@ class Columns:
         """As `interests_of`, but perhaps within the codes of everyone: 20 µs for 500 rows of the base, where copies take 60."""
         if not (rows < self.n_base).all():
             return self.interests_of(rows)
-        starts = self.base_interests.starts.take(rows, mode="clip")
-        return self.base_interests.codes, starts, self.base_interests.starts.take(rows + 1, mode="clip") - starts
+        starts = self.base_interests.starts.take(rows)
+        return self.base_interests.codes, starts, self.base_interests.starts.take(rows + 1) - starts
 
     def at_present(self) -> "Columns":
         """The rows there are now, for a reader in another thread: rows appended later do not show in it."""
-        present = Columns.__new__(Columns)  # as `copy` does, in a quarter of its time
-        present.__dict__.update(self.__dict__)
-        return present
+        return copy(self)
 
     def twin(self) -> "Columns":
         """The same people, with MUTABLE columns of its own."""

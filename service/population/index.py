@@ -31,7 +31,6 @@ from service.population.planes import Floats, Rows
 INDEX_FROM_ROWS = 20_000
 """Fewer are all scored, in 2 ms."""
 
-
 _LIST_COST_ROWS = 100.0
 """Beginning a list takes as long as scanning so many of its rows."""
 

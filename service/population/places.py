@@ -22,8 +22,6 @@ Lines = NDArray[np.uint64]
 
 _BLOCK_BITS = BLOCK_ROWS.bit_length() - 1
 
-_LINE = np.dtype((np.void, 8 * BLOCK_WORDS))
-
 _MOST_LIMITS = 128
 """Distinct limits up to which each has its bitmap (8 bytes a person for 64): a slider in kilometres, or a handful of choices."""
 
@@ -79,8 +77,7 @@ class Places:
         near = np.flatnonzero(away <= self._radii + sqrt(self._last_open(reach.limit)) * (1 + _SLACK))
         lines = grid.take(near, axis=0)
         self._keep_far(grid, reach)
-        kept = self._keep_some(lines, near, away.take(near), reach)
-        grid.view(_LINE)[:, 0][near] = kept.view(_LINE)[:, 0]  # one move a line: as eight words it takes twice as long
+        grid[near] = self._keep_some(lines, near, away.take(near), reach)
 
     def _keep_far(self, grid: Lines, reach: Reach) -> None:
         """As if everybody were beyond every finite limit."""

@@ -80,7 +80,9 @@ def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> C
     places = np.concatenate([np.arange(len(found[name])) * len(names) + at for at, name in enumerate(names)])
     by_id = ids.argsort()
     ids, places = ids.take(by_id), places.take(by_id)
-    first = np.flatnonzero(np.concatenate((np.ones(min(1, len(ids)), np.bool_), ids[1:] != ids[:-1])))
+    is_first = np.ones(len(ids), np.bool_)
+    is_first[1:] = ids[1:] != ids[:-1]
+    first = np.flatnonzero(is_first)
     unique = ids.take(first)
     eligible = people.contains(unique)
     tell({"amity.n_found": len(by_id), "amity.n_unique": len(unique), "amity.n_eligible": int(np.count_nonzero(eligible))})
