@@ -71,8 +71,9 @@ class SeekVocabulary:
         """By code of a gender whether a set, which need not be known, accepts it, bool (n_genders + 1,); the last, which -1
         indexes, is the unknown gender: it fails no preference."""
         members = tuple(sought)
+        codes = self._genders.codes(members)  # before they are counted: the event loop may add some meanwhile
         row = np.full(len(self._genders) + 1, not members, np.bool_)
-        row[self._genders.codes(members)] = True
+        row[codes] = True
         row[-1] = True
         return row
 

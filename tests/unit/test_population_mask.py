@@ -15,7 +15,7 @@ from service.population.bits import pack, unpack
 from service.population.build import build
 from service.population.mask import BaseMask, eligible_rows
 from service.population.table import Table
-from service.population.vocabulary import Vocabularies
+from service.population.vocabulary import SeekVocabulary, Vocabularies, Vocabulary
 from service.recommend.eligibility import ineligible_reason
 from tests.population_people import NOW, asking, crowds, filters, person, profiles
 
@@ -79,6 +79,17 @@ def test_bitmaps_decide_as_columns_do(columns: Arrays, viewer: Profile, filters:
     words.interests.add("chess")
     found = base.eligible(viewer, filters, NOW_S, pack(shown))
     assert found.tolist() == pack(shown & eligible_rows(columns, words, viewer, filters, NOW_S)).tolist()
+
+
+def test_genders_added_while_it_is_asked_which_are_accepted_break_nothing() -> None:
+    class Growing(Vocabulary):
+        def __len__(self) -> int:
+            n = super().__len__()
+            for gender in ("fox", "owl"):
+                self._codes.setdefault(gender, len(self._codes))
+            return n
+
+    assert SeekVocabulary(Growing(("woman",))).acceptance(("woman", "fox", "owl")).tolist() == [True, True]
 
 
 @laws
