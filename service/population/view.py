@@ -117,7 +117,8 @@ class PeopleView:
         return there
 
     def incarnations(self, ids: Ids) -> NDArray[np.int32]:
-        """Which person each of `ids` stood for when this view was made, int32 (n,); 0 for who is gone or has changed since."""
+        """Which person each of `ids` stood for when this view was made, int32 (n,); 0 for who is gone or has changed since, but
+        for those whom this view had found before."""
         rows = self._rows(ids)
         there = (rows >= 0) & (rows < self._columns.n)
         found = np.zeros(len(ids), np.int32)

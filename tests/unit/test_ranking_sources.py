@@ -93,6 +93,17 @@ async def test_who_is_eligible_is_found_out_before_others_sources_are_asked() ->
     assert threading.get_ident() not in people.threads
 
 
+async def test_no_source_is_to_blame_where_it_takes_too_long_to_find_out_who_is_eligible() -> None:
+    late, people, calls = threading.Event(), Unprepared(), list[None]()
+    people.prepare = late.wait  # type: ignore[method-assign, assignment]
+    asked = Asked(n_cores=2, a=noting(calls, lambda: None), b=noting(calls, lambda: None))
+    answers = await asked(SOON_S, people)
+    late.set()
+    assert reasons(answers) == {"a": "busy", "b": "busy"}
+    assert set(asked.breakers.states().values()) == {"closed"}
+    assert not calls
+
+
 async def test_others_sources_have_threads_of_their_own() -> None:
     both = threading.Barrier(2, timeout=10)
     answers = await Asked(others=("theirs",), ours=noting([], both.wait), theirs=noting([], both.wait))()
