@@ -31,7 +31,7 @@ _PLAIN_FROM = 0.7
 
 _MISSES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7, 1e-8, 0.0)
 _DEPTHS = (250, 350, 500, 700, 1000, 1400, 2000, 2800, 4000, 5600, 8000, 11_000, 16_000)
-_LOW_MARGIN = 0.05
+_LOW_MARGIN = 0.1
 """The worst twentieth of queries may stay behind the target by so much, where anything on the ladder sees to it."""
 
 _LOW_PART = 20
