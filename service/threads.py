@@ -36,9 +36,9 @@ class ThreadDoor:
     async def call(self, key: str, fn: Callable[..., T], *args: Any, deadline: Deadline, at_most: int = 2) -> T:
         """`fn(*args)` in a thread; at most `at_most` calls of one key at once, so that a hung one cannot take all threads.
 
-        Waits for a place and for the result, both within the deadline: StageBusy when no place came free, StageTimeout when
-        the function did not end, and at once when all its places are held by calls that hang. A timeout frees the request,
-        not the thread: the place stays taken until it ends.
+        Waits for a place, a thread and the result, all within the deadline: StageBusy when no place or thread came free,
+        StageTimeout when the function did not end, and at once when all its places are held by calls that hang. A timeout frees
+        the request, not the thread: the place stays taken until it ends.
         """
         places = self._places.get(key) or self._places.setdefault(key, _Places(key, at_most))
         await places.take(deadline)
@@ -96,9 +96,9 @@ class _Call:
             self.loop.call_soon_threadsafe(self._end, result, error)
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """The deadline has passed: the function's failure only where a thread has begun it."""
         if not self.answer.done():
-            self.answer.set_exception(StageTimeout())
+            self.answer.set_exception(StageTimeout() if self._begun.locked() else StageBusy())
 
     def leave(self) -> None:
         """Nobody waits any more. A call that no thread has begun never runs."""

@@ -73,6 +73,8 @@ class Sources:
         source, key = self._sources[name], _key(name)
 
         async def work() -> Ids:
+            if question.deadline.remaining_s() <= 0:
+                raise StageBusy  # never asked, as in a lane: it is not to blame for the time that others took
             found = await self._door.call(key, source.find, question.people, question.query, deadline=question.deadline)
             return told(checked(found, question.query.k), question)
 

@@ -104,6 +104,15 @@ async def test_no_source_is_to_blame_where_it_takes_too_long_to_find_out_who_is_
     assert not calls
 
 
+async def test_others_sources_are_not_to_blame_for_that_either() -> None:
+    late, people = threading.Event(), Unprepared()
+    people.prepare = late.wait  # type: ignore[method-assign, assignment]
+    asked = Asked(others=("theirs",), theirs=lambda people, query: late.wait())
+    answers = await asked(SOON_S, people)
+    late.set()
+    assert reasons(answers) == {"theirs": "busy"}
+
+
 async def test_others_sources_have_threads_of_their_own() -> None:
     both = threading.Barrier(2, timeout=10)
     answers = await Asked(others=("theirs",), ours=noting([], both.wait), theirs=noting([], both.wait))()
