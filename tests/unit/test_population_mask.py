@@ -75,10 +75,11 @@ def test_bitmaps_decide_as_columns_do(columns: Arrays, viewer: Profile, filters:
     words, n = random_words(), len(columns["id"])
     shown = np.random.default_rng(0).random(n) < share
     base = BaseMask(columns, words)
+    before = base.eligible(viewer, filters, NOW_S, pack(shown))
     words.seeks.add(("new", "woman"))  # texts that came later are those of nobody here
     words.interests.add("chess")
     found = base.eligible(viewer, filters, NOW_S, pack(shown))
-    assert found.tolist() == pack(shown & eligible_rows(columns, words, viewer, filters, NOW_S)).tolist()
+    assert found.tolist() == before.tolist() == pack(shown & eligible_rows(columns, words, viewer, filters, NOW_S)).tolist()
 
 
 def test_genders_added_while_it_is_asked_which_are_accepted_break_nothing() -> None:
