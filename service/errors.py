@@ -162,7 +162,7 @@ class StageRaised(StageFailed):
 
 
 class StageBusy(StageFailed):
-    """All the stage's threads are taken, perhaps by calls that hang"""
+    """A stage was not asked: its threads were taken, perhaps by calls that hang, or its time was up before its turn"""
 
     reason = "busy"
 
