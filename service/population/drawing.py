@@ -61,12 +61,12 @@ def newest_rows(
     k, since_s, seed = wanted
     if k <= 0:
         return np.empty(0, np.int64), np.empty(0, np.float64)
-    found, joined_s = _Newest(columns, newest, passing).find(k, since_s, seed)
-    added = _added(columns, passing)
-    if len(added):
-        added_s = columns.take("created_at_s", added)
-        lately = added_s >= since_s
-        found, joined_s = np.concatenate((found, added[lately])), np.concatenate((joined_s, added_s[lately]))
+    is_few = passing.n_base <= _ROWS_AT_ONCE  # who are all looked at: among a million newcomers it would take 2 ms to meet them
+    found = bits.rows_of(passing.base) if is_few else _Newest(columns, newest, passing).find(k, since_s, seed)
+    found = np.concatenate((found, _added(columns, passing)))
+    joined_s = columns.take("created_at_s", found)
+    lately = joined_s >= since_s
+    found, joined_s = found[lately], joined_s[lately]
     order = np.lexsort((lots(columns.take("id", found), seed), -joined_s))[:k]
     return found.take(order), joined_s.take(order)
 
@@ -94,8 +94,9 @@ class _Newest:
         self._newest = newest
         self._passing = passing
 
-    def find(self, k: int, since_s: float, seed: int) -> tuple[Rows, Doubles]:
-        """The k newest who joined since, and all others of the moment of the last of them; and when they joined.
+    def find(self, k: int, since_s: float, seed: int) -> Rows:
+        """The k newest who joined since, and all others of the moment of the last of them. Where fewer have joined since, these,
+        and perhaps some who joined before.
 
         Where many joined in that moment, as after an import without times, k of them are taken from a place chosen by lot:
         everybody has the same chance, and a million are not looked at."""
@@ -104,16 +105,13 @@ class _Newest:
             positions = self._with_moment(positions, k, n_seen)
         rows = self._newest.take(positions).astype(np.int64)
         joined_s = self._created_s.take(rows)
-        n_since = int(np.count_nonzero(joined_s >= since_s))
-        if n_since < k:
-            return rows[:n_since], joined_s[:n_since]
+        if len(rows) < k or not joined_s[k - 1] >= since_s:
+            return rows
         moment_s = float(joined_s[k - 1])
         after = int(positions[k - 1]) + _ROWS_AT_ONCE
         if after < len(self._newest) and self._joined_s(after) == moment_s:
-            rows = np.concatenate((rows[joined_s > moment_s], self._of_moment(moment_s, k, seed)))
-            return rows, self._created_s.take(rows)
-        n = int(np.count_nonzero(joined_s >= moment_s))
-        return rows[:n], joined_s[:n]
+            return np.concatenate((rows[joined_s > moment_s], self._of_moment(moment_s, k, seed)))
+        return rows[joined_s >= moment_s]
 
     def _lately(self, k: int, since_s: float) -> tuple[Rows, int]:
         """Positions of k who pass, perhaps more, ascending, all of whom joined since unless there are fewer; and of how many
