@@ -74,10 +74,7 @@ class FakePeople:
         self.n_eligible = len(self._ids)
         self.liked_by = np.empty(0, np.int64)
         self.is_prepared = True
-
-    @property
-    def prepared_s(self) -> float:
-        return time.perf_counter()
+        self.prepared_s = time.perf_counter()
 
     def prepare(self) -> None:
         """It is known from the start."""

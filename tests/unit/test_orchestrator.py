@@ -14,6 +14,7 @@ from service.metrics import REGISTRY
 from service.recommend.orchestrator import after_reply
 from service.recommend.ports import Asking
 from service.resilience import Limiter
+from service.telemetry import begin_request
 from tests.fakes import FakePeople, FakePopulation, FakeRanker, FakeSource, World, loaded, person
 
 UNFORESEEN = ("amity_unexpected_errors_total", {"door": "request", "type": "ZeroDivisionError"})
@@ -61,6 +62,19 @@ async def test_one_pool_serves_every_limit() -> None:
     await world.orchestrator.recommend(ask(limit=3))
     longer = await world.orchestrator.recommend(ask(limit=20))
     assert (longer.cached, longer.total_count) == (True, 20)
+
+
+async def test_the_mask_is_a_stage_until_it_is_known_who_is_eligible_and_retrieval_begins_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, made = crowd(), list[FakePeople]()
+    eligible = world.memory.eligible
+    monkeypatch.setattr(world.memory, "eligible", lambda asking: made.append(eligible(asking)) or made[-1])
+    recording = begin_request(None, 0)
+    await world.orchestrator.recommend(ask())
+    stages = {stage.name: stage for stage in recording.stages}
+    assert stages["mask"].ended_s == stages["retrieval"].started_s == made[0].prepared_s
+    assert stages["mask"].attributes == {"amity.n_eligible": 39}
 
 
 async def test_without_use_cache_a_pool_is_computed_and_stored() -> None:

@@ -65,6 +65,16 @@ def through_bundle(folder: Path, people: list[Profile], version: str = "v1") -> 
     return built, snapshot.load(saved(folder, built, vectors, version))
 
 
+def test_who_has_said_nothing_since_has_the_trained_taste_wherever_the_row_lies(tmp_path: Path) -> None:
+    people = [person(one, bio=f"w{one}", latitude=48.0 - 5 * (one % 3), longitude=2.0) for one in range(1, 6)]
+    built, loaded = through_bundle(tmp_path, people)
+    assert loaded.rows(np.arange(1, 6)).tolist() != built.rows(np.arange(1, 6)).tolist()
+    for one in people:
+        before, after = (each.viewer_view(one, 0.0, each.relations(one.id)) for each in (built, loaded))
+        np.testing.assert_allclose(after.p, before.p, atol=1e-3)
+        np.testing.assert_allclose(after.q, before.q, atol=1e-3)
+
+
 def test_loaded_population_answers_as_the_built_one(tmp_path: Path) -> None:
     people = [person(one, bio=f"w{one}", interests=(f"i{one}", "all"), gender="x") for one in (3, 1, 2, 5, 4)]
     built, loaded = through_bundle(tmp_path, people)
