@@ -67,13 +67,17 @@ async def test_one_pool_serves_every_limit() -> None:
 async def test_the_mask_is_a_stage_until_it_is_known_who_is_eligible_and_retrieval_begins_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world, made = crowd(), list[FakePeople]()
-    eligible = world.memory.eligible
-    monkeypatch.setattr(world.memory, "eligible", lambda asking: made.append(eligible(asking)) or made[-1])
+    world, people = crowd(), FakePeople(1, range(2, 41))
     recording = begin_request(None, 0)
+
+    def eligible(asking: Asking) -> FakePeople:
+        people.prepared_s = time.perf_counter()
+        return people
+
+    monkeypatch.setattr(world.memory, "eligible", eligible)
     await world.orchestrator.recommend(ask())
     stages = {stage.name: stage for stage in recording.stages}
-    assert stages["mask"].ended_s == stages["retrieval"].started_s == made[0].prepared_s
+    assert stages["mask"].ended_s == stages["retrieval"].started_s == people.prepared_s
     assert stages["mask"].attributes == {"amity.n_eligible": 39}
 
 

@@ -222,6 +222,12 @@ def test_scores_are_near_the_true_ones_however_vectors_are_turned(planes: Planes
     assert abs(float((true - named.scores).mean())) < 0.05 * float(true.std())
 
 
+def test_variances_within_lists_are_of_vectors_as_they_were_before_they_were_stretched(planes: Planes) -> None:
+    weights = np.arange(1, N_DIMS + 1, dtype=np.float32) ** -1.0
+    within = build_index(planes, N_DIMS // 2, 0, lambda items: items * weights).dump()["spread"].mean(axis=0)
+    assert (within < 1.3 * planes.slice(0, N_ROWS).var(axis=0)).all()  # lists of few people spread wider: they count as any
+
+
 def test_what_varies_much_shares_a_code_with_what_hardly_varies() -> None:
     rng = np.random.default_rng(11)
     planes = Planes.of(rng.standard_normal((N_ROWS, 8)) * 2.0 ** -np.arange(8))
