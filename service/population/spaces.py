@@ -89,7 +89,8 @@ def layouts(planes: Planes) -> Iterator[int]:
 
     A code for two dimensions takes half the memory, and half the time to scan. At 1,000,000 × 128, calibrated ms with a code for
     two against for one, at .98 recall: 100 % passing .82, .87; 30 % .72, .83; 10 % .70, 1.19; 2 % .95, 1.51; with a code for
-    four, which names half as many rows again, 1.12, .73, .68, .93. A code for two suffices for ten million too.
+    four, which names half as many rows again, 1.12, .73, .68, .93. Among the people of Slashdot .33, .30, .30, .41 with a code
+    for two, and .75, .39, .39, .47 with one for four. A code for two suffices for ten million too.
     """
     if planes.d % 2 == 0:
         yield planes.d // 2
