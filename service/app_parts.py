@@ -60,14 +60,10 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
     Raises AmityError when the database is away or its schema is old, or when a plug-in that is needed is broken.
     """
     async with AsyncExitStack() as stack:
-        tracing = start_tracing(settings.otlp_endpoint)
-        stack.callback(stop_tracing, tracing)
+        stack.callback(stop_tracing, start_tracing(settings.otlp_endpoint))
         door = ThreadDoor(settings.threads)
         stack.callback(door.close)
-        database = Database(settings.database_url, settings.database_pool_size, WRITE_TIMEOUT_S)
-        stack.push_async_callback(database.close)
-        stack.push_async_callback(left_behind, FLUSH_S)
-        await database.ping()
+        database = await _database(settings, stack)
         background = Background()
         stack.push_async_callback(background.stop)  # also when what follows fails
         origin = _origin(settings, database, door)
@@ -98,24 +94,36 @@ async def running_parts(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         background.keep("guardrails", experimenting.watcher.run)
         market = MarketWatcher.of(settings, database.sessions, door)
         background.keep("market", market.run)
-        held = ConsoleHeld()
-        stack.push_async_callback(held.close)
         for _ in range(WORKERS):
             background.keep("renewals", answering.renewals.run)
         background.keep("shadow", answering.shadow.run)
         yield (
             injected(shared, answering, origin, models, feed)
             | experimenting.injected()
+            | _for_console(origin, market, stack)
             | {
                 "fleet_performance": figures,
                 "stock": stock,
-                "promoting": Promoting(origin.store, origin.bundles, door),
-                "market": market,
-                "console_held": held,
                 "matches": Matches(database.sessions),
                 "readiness": _readiness(settings, holder, database, fleet),
             }
         )
+
+
+async def _database(settings: Settings, stack: AsyncExitStack) -> Database:
+    """Answering, or else DatabaseUnavailable."""
+    database = Database(settings.database_url, settings.database_pool_size, WRITE_TIMEOUT_S)
+    stack.push_async_callback(database.close)
+    stack.push_async_callback(left_behind, FLUSH_S)
+    await database.ping()
+    return database
+
+
+def _for_console(origin: Origin, market: MarketWatcher, stack: AsyncExitStack) -> dict[str, Any]:
+    """What only /console asks for, by name."""
+    held = ConsoleHeld()
+    stack.push_async_callback(held.close)
+    return {"market": market, "console_held": held, "promoting": Promoting(origin.store, origin.bundles, origin.door)}
 
 
 def _origin(settings: Settings, database: Database, door: ThreadDoor) -> Origin:

@@ -115,48 +115,55 @@ def stop_tracing(tracing: Tracing | None) -> None:
 def spans_of(trace: Trace, resource: Resource) -> list[ReadableSpan]:
     """The request's span, and one for each of its stages, under the stage in which it began. One that has not ended, since it
     hangs in a thread, ends with the request and says so."""
-    recording, caller = trace.recording, trace.recording.caller
-
-    def at(moment_s: float) -> int:
-        return trace.ended_ns - round((trace.ended_s - moment_s) * 1e9)
-
-    def context() -> SpanContext:
-        return SpanContext(recording.trace_id, random.getrandbits(64) or 1, is_remote=False, trace_flags=_SAMPLED)
-
-    root = context()
-    stages = recording.stages.copy()
-    contexts = {id(each): context() for each in stages}
-    spans = [
-        ReadableSpan(
-            f"{trace.method} {trace.route}",
-            root,
-            parent=None if caller is None else SpanContext(caller.trace_id, caller.span_id, is_remote=True, trace_flags=_SAMPLED),
-            resource=resource,
-            attributes=trace.attributes,
-            events=[Event("degraded", each, timestamp=trace.ended_ns) for each in trace.events],
-            kind=SpanKind.SERVER,
-            status=Status(StatusCode.ERROR) if trace.status >= 500 or not trace.status else Status(),
-            start_time=at(recording.started_s),
-            end_time=trace.ended_ns,
-            instrumentation_scope=_SCOPE,
-        )
-    ]
+    stages = trace.recording.stages.copy()
+    root, contexts = _context(trace), {id(each): _context(trace) for each in stages}
+    spans = [_span_of_request(trace, root, resource)]
     for each in stages:
-        ended_s = each.ended_s
-        spans.append(
-            ReadableSpan(
-                f"amity.{each.name}",
-                contexts[id(each)],
-                parent=root if each.outer is None else contexts.get(id(each.outer), root),
-                resource=resource,
-                attributes=each.attributes if ended_s is not None else {**(each.attributes or {}), "amity.unfinished": True},
-                status=_status(each, ended_s),
-                start_time=at(each.started_s),
-                end_time=max(trace.ended_ns, at(each.started_s)) if ended_s is None else at(ended_s),
-                instrumentation_scope=_SCOPE,
-            )
-        )
+        outer = root if each.outer is None else contexts.get(id(each.outer), root)
+        spans.append(_span_of_stage(trace, each, (contexts[id(each)], outer), resource))
     return spans
+
+
+def _span_of_request(trace: Trace, context: SpanContext, resource: Resource) -> ReadableSpan:
+    caller = trace.recording.caller
+    return ReadableSpan(
+        f"{trace.method} {trace.route}",
+        context,
+        parent=None if caller is None else SpanContext(caller.trace_id, caller.span_id, is_remote=True, trace_flags=_SAMPLED),
+        resource=resource,
+        attributes=trace.attributes,
+        events=[Event("degraded", each, timestamp=trace.ended_ns) for each in trace.events],
+        kind=SpanKind.SERVER,
+        status=Status(StatusCode.ERROR) if trace.status >= 500 or not trace.status else Status(),
+        start_time=_ns(trace, trace.recording.started_s),
+        end_time=trace.ended_ns,
+        instrumentation_scope=_SCOPE,
+    )
+
+
+def _span_of_stage(trace: Trace, stage: Stage, contexts: tuple[SpanContext, SpanContext], resource: Resource) -> ReadableSpan:
+    """`contexts`: its own, and that of what it began in."""
+    ended_s, started_ns = stage.ended_s, _ns(trace, stage.started_s)
+    return ReadableSpan(
+        f"amity.{stage.name}",
+        contexts[0],
+        parent=contexts[1],
+        resource=resource,
+        attributes=stage.attributes if ended_s is not None else {**(stage.attributes or {}), "amity.unfinished": True},
+        status=_status(stage, ended_s),
+        start_time=started_ns,
+        end_time=max(trace.ended_ns, started_ns) if ended_s is None else _ns(trace, ended_s),
+        instrumentation_scope=_SCOPE,
+    )
+
+
+def _context(trace: Trace) -> SpanContext:
+    return SpanContext(trace.recording.trace_id, random.getrandbits(64) or 1, is_remote=False, trace_flags=_SAMPLED)
+
+
+def _ns(trace: Trace, moment_s: float) -> int:
+    """A moment of our clock in nanoseconds since 1970."""
+    return trace.ended_ns - round((trace.ended_s - moment_s) * 1e9)
 
 
 def _status(stage: Stage, ended_s: float | None) -> Status:
