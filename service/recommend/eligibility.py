@@ -9,6 +9,8 @@ from functools import lru_cache
 from service.domain import Filters, Profile, RecommendationRequest, Relations, Status
 from service.features.geography import distance_km
 
+_NO_FILTERS = Filters()
+
 
 def hidden_reason(candidate_id: int, relations: Relations, request: RecommendationRequest) -> str | None:
     """Why interactions or the request itself keep this candidate away, before any profile is looked at; None if nothing does."""
@@ -38,14 +40,17 @@ def ineligible_reason(
 
     An unknown age, gender or place fails a filter of the request and not a preference.
     """
-    if reason := hidden_reason(candidate.id, relations, request):
-        return reason
+    return hidden_reason(candidate.id, relations, request) or unfit_reason(viewer, candidate, request.filters, now)
+
+
+def unfit_reason(viewer: Profile, candidate: Profile, filters: Filters, now: datetime) -> str | None:
+    """The same of whom neither interactions nor the request itself keep away: what the two profiles and the filters say."""
     if candidate.status is not Status.ACTIVE:
         return "inactive"
     return (
         not_sought("viewer_seeks", viewer, candidate)
         or not_sought("candidate_seeks", candidate, viewer)
-        or _filtered(viewer, candidate, request.filters, now)
+        or (None if filters == _NO_FILTERS else _filtered(viewer, candidate, filters, now))
     )
 
 

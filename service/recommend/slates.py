@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 
 from service.domain import Profile, RecommendationRequest, RecommendedPerson
-from service.recommend.eligibility import ineligible_reason, left_out
+from service.recommend.eligibility import left_out, unfit_reason
 from service.recommend.fragments import Entry, Fragment
 from service.recommend.pools import Pool
-from service.recommend.selection import Place, Places, among, explorable, in_order_of_lots, select
+from service.recommend.selection import Place, Places, among, lots_of, select
 from service.recommend.viewers import ViewerState
 
 ReadFragments = Callable[[Sequence[int]], Awaitable[Mapping[int, Fragment]]]
@@ -53,7 +53,7 @@ async def fill(pool: Pool, viewing: Viewing, exploration_share: float, read: Rea
     twice as many each time, so that a pool of 500 whom nobody may see any more costs six reads and not 25.
     """
     limit, ids, reused = viewing.request.limit, pool.id_array().tolist(), pool.reused()
-    by_lots = in_order_of_lots(pool.id_array(), explorable(pool.source_names, pool.found_by_array()), pool.lot_seed)
+    by_lots = lots_of(pool)
     left = _without(np.arange(len(ids)), ids, viewing.out())
     known: dict[int, Fragment] = {}
     ahead = 0
@@ -82,15 +82,15 @@ def _without(left: Places, ids: list[int], gone: Set[int]) -> Places:
 
 
 def _refused(viewing: Viewing, candidate: Profile, incarnation: int) -> bool:
-    """Whether nobody may see the candidate here, or the id is somebody else's than when it was scored as `incarnation`."""
-    viewer = viewing.viewer
-    reason = ineligible_reason(viewer.profile, candidate, viewer.relations, viewing.request, viewing.now)
+    """Whether this candidate, who is not `out`, may not be seen here, or the id is somebody else's than when it was scored as
+    `incarnation`."""
+    reason = unfit_reason(viewing.viewer.profile, candidate, viewing.request.filters, viewing.now)
     return reason is not None or candidate.incarnation != incarnation
 
 
 def _shown(pool: Pool, places: list[Place], known: dict[int, Fragment], among: int) -> list[Shown]:
-    rows = [place.index for place in places]
-    ids, scores, found_by = (array[rows].tolist() for array in (pool.id_array(), pool.score_array(), pool.found_by_array()))
+    rows = np.array([place.index for place in places], np.int64)
+    ids, scores, found_by = (of.take(rows).tolist() for of in (pool.id_array(), pool.score_array(), pool.found_by_array()))
     shown = []
     for place, who, score, bits in zip(places, ids, scores, found_by, strict=True):
         # Scores keep four digits: more would be noise.

@@ -16,6 +16,14 @@ def test_the_best_come_first_ties_by_id_and_what_is_no_number_last() -> None:
     assert ids[order(ids, scores)].tolist() == [3, 2, 5, 1, 4]
 
 
+@given(st.lists(st.floats(width=32), max_size=40), st.randoms(use_true_random=False))
+def test_the_order_is_by_score_then_id_whether_or_not_any_two_are_alike(scores: list[float], random: object) -> None:
+    ids = np.array(random.sample(range(1, 10**6), len(scores)), np.int64)  # type: ignore[attr-defined]
+    falling = [-score if np.isfinite(score) else np.inf for score in scores]
+    expected = sorted(range(len(scores)), key=lambda at: (falling[at], ids[at]))
+    assert order(ids, np.array(scores, np.float32)).tolist() == expected
+
+
 @given(scores_, st.randoms(use_true_random=False))
 def test_the_order_does_not_depend_on_how_candidates_came(scores: list[float], random: object) -> None:
     ids, values = np.arange(1, len(scores) + 1), np.array(scores, np.float32)

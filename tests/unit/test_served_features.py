@@ -6,7 +6,7 @@ from amity_rankers.contract import RankingBatch
 
 from service.domain import Impression, RecommendationRequest, ServedFeatures
 from service.features.definitions import FEATURES
-from service.recommend.selection import LOTS_KEPT, bits_of, explorable, lowest_lots
+from service.recommend.selection import LOTS_KEPT, bits_of, explorable, in_order_of_lots
 from tests.fakes import FakeRanker, FakeSource, World, loaded, person
 
 N_PEOPLE = 300
@@ -110,7 +110,7 @@ async def test_without_a_ranking_nothing_is_written_down() -> None:
 def test_every_order_of_the_lowest_lots_is_equally_likely() -> None:
     ids, mask = np.arange(1, 7), np.ones(6, np.bool_)
     seeds = np.random.default_rng(1).integers(2**63, size=3000).tolist()
-    firsts = [lowest_lots(ids, mask, seed)[0] for seed in seeds]
+    firsts = [in_order_of_lots(ids, mask, seed)[0] for seed in seeds]
     assert np.bincount(firsts, minlength=6) == pytest.approx(500, abs=100)
 
 
