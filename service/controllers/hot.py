@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import msgspec
 from msgspec.structs import replace
 
 from service.controllers.exchange import ASGIApp, Exchange, Receive, Scope, Send, exchange_in
@@ -18,6 +17,7 @@ from service.controllers.queries import decode_query
 from service.controllers.shapes import RecommendationQuery
 from service.domain import RecommendationRequest, Slate
 from service.errors import AmityError
+from service.recommend.answers import Reply
 from service.recommend.held import Promise
 from service.recommend.ready import Ready
 from service.recommend.stages import unexpected
@@ -33,7 +33,6 @@ _PLAIN_HOST = re.compile(rb"[A-Za-z0-9.:\[\]-]*")
 _QUERY_BYTES = 512
 _QUERIES = 1024
 _JSON = (b"content-type", b"application/json")
-_encode = msgspec.json.Encoder().encode
 
 
 class Answering(Protocol):
@@ -41,7 +40,7 @@ class Answering(Protocol):
 
     async def ready(self, request: RecommendationRequest, /) -> Ready | None: ...
 
-    async def recommend(self, request: RecommendationRequest, /) -> Slate: ...
+    async def reply(self, request: RecommendationRequest, /) -> Reply: ...
 
     def promise(self, request: RecommendationRequest, /) -> Promise | None: ...
 
@@ -79,12 +78,12 @@ class HotPath:
             describe(exchange, viewer_id, ready)
             return ready.body
         try:
-            slate = await answering.recommend(request)
-            body = _encode(slate)
+            reply = await answering.reply(request)
+            body = reply.body
         except Exception as exc:  # noqa: BLE001 - the door of a request: the controller raises it again, where it has a shape
             exchange.raised.append(exc)
             return None
-        describe_made(exchange, viewer_id, slate)
+        describe_made(exchange, viewer_id, reply)
         return body
 
     async def _ready(self, answering: Answering, request: RecommendationRequest) -> Ready | None:
@@ -160,13 +159,13 @@ def describe(exchange: Exchange, viewer_id: int, ready: Ready) -> None:
     _describe(exchange, viewer_id, ready, ready.n_shown, True)
 
 
-def describe_made(exchange: Exchange, viewer_id: int, slate: Slate) -> None:
+def describe_made(exchange: Exchange, viewer_id: int, slate: Reply | Slate) -> None:
     """The same of one that was made."""
     exchange.degraded = slate.degraded
     _describe(exchange, viewer_id, slate, slate.total_count, slate.cached)
 
 
-def _describe(exchange: Exchange, viewer_id: int, told: Ready | Slate, n_shown: int, cached: bool) -> None:
+def _describe(exchange: Exchange, viewer_id: int, told: Ready | Reply | Slate, n_shown: int, cached: bool) -> None:
     exchange.event, exchange.slate = "recommendations generated", told
     exchange.fields = {
         "viewer_id": viewer_id,

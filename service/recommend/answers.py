@@ -10,18 +10,18 @@ import msgspec
 from msgspec import UNSET
 
 from service.domain import (
+    Degradation,
     ExperimentArm,
     Impression,
-    RecommendationRequest,
     RecommendedPerson,
     ShownPeople,
     Slate,
 )
 from service.metrics import DEGRADED, EXPERIMENT_ANSWERS, RECOMMENDATIONS
 from service.recommend.explaining import Told
+from service.recommend.fragments import SlateJson, slate_head, slate_tail
 from service.recommend.performance import Observation
 from service.recommend.pools import Pool
-from service.recommend.ports import Trail
 from service.recommend.ready import Finished, Ready
 from service.recommend.served import Serving
 from service.recommend.slates import Shown
@@ -29,6 +29,8 @@ from service.samples import LoopCounter
 
 NO_POOL = UUID(int=0)
 """Stands in impressions for the pool of an empty answer that had none."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -45,6 +47,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     told: Told | None = None
     cached: bool = False
     message: str | None = None
+    finished: Finished | None = None
+    """The same slate as it is held, to be served again: of which the JSON of its people and their row need not be made twice."""
 
     @classmethod
     def nothing(cls, algorithm_version: str, message: str, arm: ExperimentArm | None = None) -> Self:
@@ -57,23 +61,76 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return bool(self.shown) or self.experiment is not None
 
 
-def slate_of(answer: Answer, request: RecommendationRequest, trail: Trail, generation_ms: float, slate_id: UUID) -> Slate:
-    """The reply."""
-    return Slate(
-        recommendations=_people(answer),
-        total_count=len(answer.shown),
-        algorithm_version=answer.algorithm_version,
-        bundle_version=answer.bundle_version,
-        experiment=answer.experiment,
-        ordering=answer.ordering,
-        generation_time_ms=round(generation_ms, 3),
-        cached=answer.cached,
-        degraded=tuple(trail.degraded),
-        message=answer.message,
-        explained=UNSET if not request.explain else answer.told is not None and answer.told.explained,
-        slate_id=slate_id,
-        request_id=request.request_id,
-    )
+class Reply(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """An answer with its time and ids. What it says is said by the names that it has in a Slate."""
+
+    answer: Answer
+    request_id: str
+    explain: bool
+    degraded: tuple[Degradation, ...]
+    generation_time_ms: float
+    slate_id: UUID
+
+    @property
+    def total_count(self) -> int:
+        return len(self.answer.shown)
+
+    @property
+    def algorithm_version(self) -> str:
+        return self.answer.algorithm_version
+
+    @property
+    def bundle_version(self) -> str | None:
+        return self.answer.bundle_version
+
+    @property
+    def experiment(self) -> ExperimentArm | None:
+        return self.answer.experiment
+
+    @property
+    def cached(self) -> bool:
+        return self.answer.cached
+
+    @property
+    def people(self) -> ShownPeople:
+        """Who is shown, as the row that remembers it has them."""
+        finished = self.answer.finished
+        return shown_people(self.answer.shown) if finished is None else finished.people
+
+    @property
+    def slate(self) -> Slate:
+        """The reply in parts."""
+        answer = self.answer
+        return Slate(
+            recommendations=_people(answer),
+            total_count=self.total_count,
+            algorithm_version=answer.algorithm_version,
+            bundle_version=answer.bundle_version,
+            experiment=answer.experiment,
+            ordering=answer.ordering,
+            generation_time_ms=self.generation_time_ms,
+            cached=answer.cached,
+            degraded=self.degraded,
+            message=answer.message,
+            explained=UNSET if not self.explain else answer.told is not None and answer.told.explained,
+            slate_id=self.slate_id,
+            request_id=self.request_id,
+        )
+
+    @property
+    def body(self) -> bytes:
+        """The slate's JSON. Joined out of its people's, 20 of them cost 60 us less than made one by one and encoded."""
+        if self.explain:
+            return _encode(self.slate)
+        json = SlateJson(self._head(), slate_tail(self.cached, self.degraded, self.answer.message))
+        return json.head + json.end(self.generation_time_ms, self.slate_id, self.request_id)
+
+    def _head(self) -> bytes:
+        answer = self.answer
+        if answer.finished is not None:
+            return answer.finished.json.head
+        entries = [shown.entry for shown in answer.shown]
+        return slate_head(entries, answer.algorithm_version, answer.bundle_version, answer.experiment, answer.ordering)
 
 
 def _people(answer: Answer) -> tuple[RecommendedPerson, ...]:
@@ -83,22 +140,23 @@ def _people(answer: Answer) -> tuple[RecommendedPerson, ...]:
     return tuple(msgspec.structs.replace(one, reasons=why) for one, why in zip(people, answer.told.reasons, strict=True))
 
 
-def impression(answer: Answer, slate: Slate, viewer_id: int, served_at: datetime) -> Impression:
+def impression(reply: Reply, viewer_id: int, served_at: datetime) -> Impression:
     """The row that remembers this slate."""
+    answer = reply.answer
     return Impression(
-        slate_id=slate.slate_id,
-        request_id=slate.request_id,
+        slate_id=reply.slate_id,
+        request_id=reply.request_id,
         viewer_id=viewer_id,
         served_at=served_at,
-        algorithm_version=slate.algorithm_version,
-        bundle_version=slate.bundle_version,
-        experiment=slate.experiment,
+        algorithm_version=answer.algorithm_version,
+        bundle_version=answer.bundle_version,
+        experiment=answer.experiment,
         pool_id=NO_POOL if answer.pool is None else answer.pool.pool_id,
-        people=shown_people(answer.shown),
-        cached=slate.cached,
-        degraded=bool(slate.degraded),
+        people=reply.people,
+        cached=answer.cached,
+        degraded=bool(reply.degraded),
         teams=answer.teams,
-        generation_ms=slate.generation_time_ms,
+        generation_ms=reply.generation_time_ms,
     )
 
 
@@ -114,14 +172,15 @@ def shown_people(shown: Sequence[Shown]) -> ShownPeople:
     )
 
 
-def observation(answer: Answer, slate: Slate, error: bool, stages_ms: Mapping[str, float]) -> Observation:
+def observation(reply: Reply, error: bool, stages_ms: Mapping[str, float]) -> Observation:
     """What the performance report counts."""
+    pool = reply.answer.pool
     return Observation(
-        algorithm_version=slate.algorithm_version,
-        generation_ms=slate.generation_time_ms,
-        n_candidates=0 if answer.pool is None else len(answer.pool),
-        cached=slate.cached,
-        degraded=bool(slate.degraded),
+        algorithm_version=reply.algorithm_version,
+        generation_ms=reply.generation_time_ms,
+        n_candidates=0 if pool is None else len(pool),
+        cached=reply.cached,
+        degraded=bool(reply.degraded),
         error=error,
         stages_ms=stages_ms,
     )
@@ -140,13 +199,13 @@ def observation_of_ready(finished: Finished, ready: Ready, stages_ms: Mapping[st
     )
 
 
-def count(slate: Slate) -> None:
+def count(reply: Reply) -> None:
     """The counters of an answered request."""
-    for bent in slate.degraded:
+    for bent in reply.degraded:
         DEGRADED.labels(bent.stage, bent.reason).inc()
-    _recommendations(slate.algorithm_version, slate.cached, bool(slate.degraded)).count()
-    if (arm := slate.experiment) is not None:
-        _inside(arm.name, arm.arm, bool(slate.degraded)).count()
+    _recommendations(reply.algorithm_version, reply.cached, bool(reply.degraded)).count()
+    if (arm := reply.experiment) is not None:
+        _inside(arm.name, arm.arm, bool(reply.degraded)).count()
 
 
 def count_ready(ready: Ready) -> None:

@@ -84,16 +84,16 @@ class Slates:
             self._held.pop((key, len(people)))
         return stands
 
-    def keep(self, turn: Turn, course: Course) -> None:
-        """Hold a slate, if it is one that the next request may be served from."""
+    def keep(self, turn: Turn, course: Course) -> Finished | None:
+        """Hold a slate, if it is one that the next request may be served from; as it is held then."""
         if not self._is_whole(turn, course) or course.tokens is None:
-            return
+            return None
         pool, viewer = course.pool, course.viewer
         fresh_until_s = viewer.marks.fresh_until_s(pool, self._lives)
         is_usable = (pool.generations, pool.viewer_digest) == (generations_of(course.tokens), viewer.marks.digest)
         is_current = pool.bundle_version == turn.memory.bundle_version and turn.now_s < fresh_until_s
         if not (is_usable and is_current and viewer.token == course.tokens.version):
-            return
+            return None
         head = slate_head([one.entry for one in course.shown], pool.algorithm_version, pool.bundle_version, turn.arm)
         finished = Finished(
             json=SlateJson(head, slate_tail(cached=True)),
@@ -106,6 +106,7 @@ class Slates:
         )
         held = HeldSlate(finished, ref(viewer), pool.generations, fresh_until_s, course.people_since)
         self._held.put((turn.wanted.key, turn.request.limit), held)
+        return finished
 
     def clear(self) -> None:
         self._held.clear()

@@ -13,7 +13,7 @@ from service.errors import BadInput, NotFound, Overloaded, Unavailable
 from service.fleet.tokens import Tokens
 from service.metrics import IN_FLIGHT
 from service.recommend import answers
-from service.recommend.answers import Answer
+from service.recommend.answers import Answer, Reply
 from service.recommend.held import Promise, Slates
 from service.recommend.identifiers import uuid7
 from service.recommend.interleave import Interleaving
@@ -131,6 +131,10 @@ class Orchestrator:
     async def recommend(self, request: RecommendationRequest) -> Slate:
         """The slate for a request. Raises Overloaded, UnknownUser and BadInput (UnknownAlgorithm); nothing else fails it:
         what nobody foresaw is counted and becomes an empty slate that says so."""
+        return (await self.reply(request)).slate
+
+    async def reply(self, request: RecommendationRequest) -> Reply:
+        """The same for who wants its bytes."""
         try:
             return await self._admitted(request)
         except Overloaded:
@@ -138,7 +142,7 @@ class Orchestrator:
                 self._parts.performance.refuse(self._asked_of(request))
             raise
 
-    async def _admitted(self, request: RecommendationRequest) -> Slate:
+    async def _admitted(self, request: RecommendationRequest) -> Reply:
         parts, started_s, error = self._parts, self._parts.monotonic(), False
         trail, timings, turn = Trail(), current_timings(), None
         async with parts.limiter:
@@ -156,19 +160,26 @@ class Orchestrator:
             finally:
                 IN_FLIGHT.dec()
         generation_ms = (parts.monotonic() - started_s) * 1000
-        slate = answers.slate_of(answer, request, trail, generation_ms, parts.new_id())
+        reply = Reply(
+            answer=answer,
+            request_id=request.request_id,
+            explain=request.explain,
+            degraded=tuple(trail.degraded),
+            generation_time_ms=round(generation_ms, 3),
+            slate_id=parts.new_id(),
+        )
         if request.recorded:  # an operator's look is no answer: it would count for an arm that nobody was shown
-            parts.performance.observe(answers.observation(answer, slate, error, timings))
-            answers.count(slate)
+            parts.performance.observe(answers.observation(reply, error, timings))
+            answers.count(reply)
             if answer.counts:
-                parts.later(partial(self._remember, answer, slate, request.viewer_id, parts.now()))
-        return slate
+                parts.later(partial(self._remember, reply, request.viewer_id, parts.now()))
+        return reply
 
-    def _remember(self, answer: Answer, slate: Slate, viewer_id: int, now: datetime) -> None:
+    def _remember(self, reply: Reply, viewer_id: int, now: datetime) -> None:
         """What a reply leaves behind, once it has left."""
+        features = reply.answer.features
         try:
-            features = None if answer.features is None else answer.features()
-            self._parts.impressions.offer(answers.impression(answer, slate, viewer_id, now), features)
+            self._parts.impressions.offer(answers.impression(reply, viewer_id, now), None if features is None else features())
         except Exception as exc:  # noqa: BLE001 - the door of a request, which has gone through it
             unexpected("request", exc)
 
@@ -198,7 +209,7 @@ class Orchestrator:
             parts.renewals.offer(turn.job(viewer, look, instead_of=found.pool))
         if request.exclude_ids and course.leaves_out:
             course = await courses.compute(turn, turn.job_for_once(course), course.viewer)
-        parts.slates.keep(turn, course)
+        finished = parts.slates.keep(turn, course)
         told = await courses.explain(turn, course) if request.explain else None
 
         return Answer(
@@ -211,6 +222,7 @@ class Orchestrator:
             told=told,
             cached=course.pool is found.pool,
             message=await explain(len(course.shown), course.n_eligible, request.limit, course.asking, courses.counting(turn)),
+            finished=finished,
         )
 
     async def similar(self, person_id: int, limit: int, request_id: str = "") -> SimilarPeople:

@@ -12,6 +12,7 @@ from uuid import UUID
 from weakref import WeakSet
 
 import httpx
+import msgspec
 import pytest
 import structlog
 from hypothesis import given, settings
@@ -51,6 +52,14 @@ PERSON = RecommendedPerson(
     created_at=EVE.created_at,
     last_active_at=None,
 )
+
+
+class Encoded(Slate, frozen=True):
+    """A slate that knows its bytes."""
+
+    @property
+    def body(self) -> bytes:
+        return msgspec.json.encode(self)
 
 
 @dataclass
@@ -93,10 +102,13 @@ class World:
         """Nothing is there for who has no coroutine."""
 
     async def recommend(self, request: RecommendationRequest) -> Slate:
+        return await self.reply(request)
+
+    async def reply(self, request: RecommendationRequest) -> Encoded:
         if request.viewer_id > 99:
             raise UnknownUser(request.viewer_id)
         self.asked.append(request)
-        return Slate(
+        return Encoded(
             recommendations=(PERSON,),
             total_count=1,
             algorithm_version="v1",
@@ -237,10 +249,10 @@ async def test_an_error_on_the_short_way_leaves_the_request_to_the_controller(fa
 @pytest.mark.parametrize(("failure", "status"), [(Overloaded(), 503), (UnknownUser(41), 404), (KeyError("x"), 500)])
 async def test_what_making_an_answer_raised_the_controller_says_without_making_it_again(failure: Exception, status: int) -> None:
     world = World()
-    world.recommend = AsyncMock(side_effect=failure)  # type: ignore[method-assign]
+    world.reply = AsyncMock(side_effect=failure)  # type: ignore[method-assign]
     async with client_of(served(world)) as client:
         answer = await client.get(ROUTE.format(user_id=41), headers={"X-Request-ID": "mine"})
-    assert (answer.status_code, answer.json()["request_id"], world.recommend.await_count) == (status, "mine", 1)
+    assert (answer.status_code, answer.json()["request_id"], world.reply.await_count) == (status, "mine", 1)
 
 
 async def test_what_was_raised_is_gone_with_its_request_and_needs_no_collector_of_garbage() -> None:
@@ -250,20 +262,20 @@ async def test_what_was_raised_is_gone_with_its_request_and_needs_no_collector_o
         def __init__(self) -> None:
             raised.add(self)
 
-    world.recommend = AsyncMock(side_effect=Refused)  # type: ignore[method-assign]
+    world.reply = AsyncMock(side_effect=Refused)  # type: ignore[method-assign]
     scope = {"type": "http", "method": "GET", "path": ROUTE.format(user_id=41), "query_string": b"", "headers": []}
     gc.disable()
     try:
         status, *_ = await exchanged(served(world), scope)
-        assert (status, world.recommend.await_count, len(raised)) == (503, 1, 0)
+        assert (status, world.reply.await_count, len(raised)) == (503, 1, 0)
     finally:
         gc.enable()
 
 
 async def test_an_answer_that_cannot_be_written_is_an_error_in_the_shape_of_all() -> None:
     world = World()
-    slate = await world.recommend(RecommendationRequest(viewer_id=41, request_id="mine"))
-    world.recommend = AsyncMock(return_value=replace(slate, message="\ud800"))  # type: ignore[method-assign]
+    slate = await world.reply(RecommendationRequest(viewer_id=41, request_id="mine"))
+    world.reply = AsyncMock(return_value=replace(slate, message="\ud800"))  # type: ignore[method-assign]
     async with client_of(served(world)) as client:
         answer = await client.get(ROUTE.format(user_id=41), headers={"X-Request-ID": "mine"})
     assert (answer.status_code, answer.json()["request_id"]) == (500, "mine")
