@@ -30,7 +30,7 @@ _WORD = (1 << 64) - 1
 
 def distinct_ranks(n: int, k: int, seed: int) -> NDArray[np.int64]:
     """min(k, n) different numbers below n, drawn by `seed`, in random order, int64."""
-    return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64)
+    return np.random.default_rng(seed).choice(n, max(0, min(k, n)), replace=False).astype(np.int64, copy=False)
 
 
 def drawn_rows(columns: Columns, passing: Passing, k: int, seed: int) -> Rows:
@@ -61,14 +61,28 @@ def newest_rows(
     k, since_s, seed = wanted
     if k <= 0:
         return np.empty(0, np.int64), np.empty(0, np.float64)
-    is_few = passing.n_base <= _ROWS_AT_ONCE  # who are all looked at: among a million newcomers it would take 2 ms to meet them
-    found = bits.rows_of(passing.base) if is_few else _Newest(columns, newest, passing).find(k, since_s, seed)
-    found = np.concatenate((found, _added(columns, passing)))
-    joined_s = columns.take("created_at_s", found)
-    lately = joined_s >= since_s
-    found, joined_s = found[lately], joined_s[lately]
-    order = np.lexsort((lots(columns.take("id", found), seed), -joined_s))[:k]
-    return found.take(order), joined_s.take(order)
+    if passing.n_base <= _ROWS_AT_ONCE:  # who are all looked at: among a million newcomers it would take 2 ms to meet them
+        found = bits.rows_of(passing.base)
+        joined_s = columns.take("created_at_s", found)
+    else:
+        found, joined_s = _Newest(columns, newest, passing).find(k, since_s, seed)
+    added = _added(columns, passing)
+    if len(added):
+        found = np.concatenate((found, added))
+        joined_s = np.concatenate((joined_s, columns.take("created_at_s", added)))
+    order = _newest_in_order(columns, found, joined_s, seed)[:k]
+    joined_s = joined_s.take(order)
+    lately = np.count_nonzero(joined_s >= since_s)  # they come first
+    return found.take(order[:lately]), joined_s[:lately]
+
+
+def _newest_in_order(columns: Columns, rows: Rows, joined_s: Doubles, seed: int) -> Rows:
+    """Places of `rows`, newest first, ties by lot, those of nobody knows when last."""
+    order = (-joined_s).argsort()
+    in_order = joined_s.take(order)
+    if (in_order[1:] < in_order[:-1]).all():
+        return order
+    return np.lexsort((lots(columns.take("id", rows), seed), -joined_s))
 
 
 def lots(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -83,7 +97,7 @@ def lots(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
 
 def _added(columns: Columns, passing: Passing) -> Rows:
     """Rows appended since that pass, ascending."""
-    return np.flatnonzero(passing.overlay) + columns.n_base
+    return passing.overlay.nonzero()[0] + columns.n_base
 
 
 class _Newest:
@@ -94,9 +108,9 @@ class _Newest:
         self._newest = newest
         self._passing = passing
 
-    def find(self, k: int, since_s: float, seed: int) -> Rows:
-        """The k newest who joined since, and all others of the moment of the last of them. Where fewer have joined since, these,
-        and perhaps some who joined before.
+    def find(self, k: int, since_s: float, seed: int) -> tuple[Rows, Doubles]:
+        """The k newest who joined since, and all others of the moment of the last of them; and when they joined. Where fewer have
+        joined since, these, and perhaps some who joined before.
 
         Where many joined in that moment, as after an import without times, k of them are taken from a place chosen by lot:
         everybody has the same chance, and a million are not looked at."""
@@ -106,12 +120,15 @@ class _Newest:
         rows = self._newest.take(positions).astype(np.int64)
         joined_s = self._created_s.take(rows)
         if len(rows) < k or not joined_s[k - 1] >= since_s:
-            return rows
+            return rows, joined_s
         moment_s = float(joined_s[k - 1])
         after = int(positions[k - 1]) + _ROWS_AT_ONCE
         if after < len(self._newest) and self._joined_s(after) == moment_s:
-            return np.concatenate((rows[joined_s > moment_s], self._of_moment(moment_s, k, seed)))
-        return rows[joined_s >= moment_s]
+            before, of_moment = np.count_nonzero(joined_s > moment_s), self._of_moment(moment_s, k, seed)
+            joined_s = np.concatenate((joined_s[:before], np.full(len(of_moment), moment_s)))
+            return np.concatenate((rows[:before], of_moment)), joined_s
+        upto = np.count_nonzero(joined_s >= moment_s)
+        return rows[:upto], joined_s[:upto]
 
     def _lately(self, k: int, since_s: float) -> tuple[Rows, int]:
         """Positions of k who pass, perhaps more, ascending, all of whom joined since unless there are fewer; and of how many
@@ -160,4 +177,4 @@ class _Newest:
 
     def _passing_of(self, first: int, last: int) -> Rows:
         """Positions of a range that pass, ascending."""
-        return np.flatnonzero(bits.test(self._passing.base, self._newest[first:last])) + first
+        return bits.test(self._passing.base, self._newest[first:last]).nonzero()[0] + first
