@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain import Filters, Profile
-from service.features.geography import squared_chord_of_km, squared_chords, unit_vectors
+from service.features.geography import squared_chord_of_km, squared_chords, unit_vector
 from service.population.attributes import Categories, Cumulative, planes_at_least
 from service.population.bits import Mask, Words, count, sift
 from service.population.places import Places, Reach
@@ -173,7 +173,7 @@ def _pass_filters(mask: Mask, columns: Arrays, words: Vocabularies, filters: Fil
 def _place(viewer: Profile) -> NDArray[np.float64] | None:
     if viewer.latitude is None or viewer.longitude is None:
         return None
-    return unit_vectors(viewer.latitude, viewer.longitude)
+    return unit_vector(viewer.latitude, viewer.longitude)
 
 
 def _seeks_chord(viewer: Profile) -> float:

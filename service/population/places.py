@@ -7,7 +7,7 @@ measured one by one. So the answer is always exact, and in any order of rows; ou
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Places:
         self._place = place
         self._limits = seeks_max_chord
         known = ~np.isnan(place[:, 0])
-        self._known = pack(known).reshape(-1, BLOCK_WORDS)
+        self._unknown = ~pack(known).reshape(-1, BLOCK_WORDS)
         self._centres, radii = _balls(place, known)
         self._radii = radii * (1 + _SLACK)
         # An unknown place fails nobody's limit, as if that were infinite.
@@ -67,44 +67,44 @@ class Places:
         planes = planes_at_least(limits, self._lows).reshape(len(self._lows), -1, BLOCK_WORDS)
         self._unlimited = planes[-1].copy()
         # One line a block and step, and at last the unknown: those of a block lie together, since two of them are asked for.
-        self._lines = np.concatenate((planes, ~self._known[None])).transpose(1, 0, 2).reshape(-1, BLOCK_WORDS)
+        self._lines = np.concatenate((planes, self._unknown[None])).transpose(1, 0, 2).reshape(-1, BLOCK_WORDS)
 
     def keep_near(self, words: Words, reach: Reach) -> None:
         """Take from `words` those too far for their own preference, for the viewer's, or for the request, as computed for each
         row by itself: `chord <= min(own, seeks)`, passed by the unknown too, and `chord <= within`, failed by the unknown."""
         grid = words.reshape(-1, BLOCK_WORDS)
         away = self._away(reach.here)
-        near = np.flatnonzero(away <= self._radii + sqrt(self._last_open(reach.limit)) * (1 + _SLACK))
+        near = (away <= self._radii + sqrt(self._last_open(reach.limit)) * (1 + _SLACK)).nonzero()[0]
         lines = grid.take(near, axis=0)
         self._keep_far(grid, reach)
         grid[near] = self._keep_some(lines, near, away.take(near), reach)
 
     def _keep_far(self, grid: Lines, reach: Reach) -> None:
         """As if everybody were beyond every finite limit."""
-        if np.isinf(reach.limit):
+        if reach.limit == inf:
             grid &= self._unlimited
             if reach.within is not None:
-                grid &= self._known
+                grid &= ~self._unknown
         elif reach.within is not None:
             grid[:] = 0
         else:
-            grid &= ~self._known
+            grid &= self._unknown
 
     def _keep_some(self, lines: Lines, blocks: NDArray[np.int64], away: Doubles, reach: Reach) -> Lines:
         """What of `lines`, those of `blocks`, passes; `away`: of the centres. May write to `lines`."""
         low, high = self._bounds(away, self._radii.take(blocks))
-        steps = np.searchsorted(self._lows, high, side="left")
-        if np.isfinite(reach.limit):
+        steps = self._lows.searchsorted(high)
+        if reach.limit < inf:
             steps[high > reach.limit] = len(self._lows)  # the unknown alone are sure
         first_lines = blocks * (len(self._lows) + 1)
         sure = self._lines.take(first_lines + steps, axis=0)
         sure &= lines
         # Whoever looks no farther than the nearest of a block is out. So nobody is in doubt where all are sure.
-        doubtful = self._lines.take(first_lines + np.searchsorted(self._highs, low, side="left"), axis=0)
+        doubtful = self._lines.take(first_lines + self._highs.searchsorted(low), axis=0)
         doubtful &= lines
         doubtful &= ~sure
         if reach.within is not None:
-            sure &= self._known.take(blocks, axis=0)
+            sure &= ~self._unknown.take(blocks, axis=0)
         self._measure(doubtful, blocks, reach)
         sure |= doubtful
         return sure
@@ -122,7 +122,7 @@ class Places:
 
     def _last_open(self, limit: float) -> float:
         """The squared chord beyond which all blocks are alike."""
-        if np.isfinite(limit):
+        if limit < inf:
             return limit
         return float(self._highs[-2]) if len(self._highs) > 1 else 0.0
 
@@ -130,7 +130,8 @@ class Places:
         """How far the centres are, chords, float64 (n_blocks,)."""
         off = self._centres - here[:, None]
         off *= off
-        return np.asarray(np.sqrt(off[0] + off[1] + off[2]), np.float64)
+        squared: Doubles = np.add.reduce(off, axis=0)
+        return np.sqrt(squared, out=squared)
 
     def _bounds(self, away: Doubles, radii: Doubles) -> tuple[Doubles, Doubles]:
         """Squared chords, float64 (k,) each, that nobody of a block is nearer than, and farther than."""

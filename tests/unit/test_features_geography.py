@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.features.geography import distance_km, km_of_squared_chords, squared_chord_of_km, squared_chords, unit_vectors
+from service.features.geography import (
+    distance_km,
+    km_of_squared_chords,
+    squared_chord_of_km,
+    squared_chords,
+    unit_vector,
+    unit_vectors,
+)
 
 latitudes, longitudes = st.floats(-90, 90), st.floats(-180, 180)
 
@@ -32,3 +39,10 @@ def test_half_way_round_and_beyond_is_no_limit() -> None:
 def test_unknown_place_has_an_unknown_distance() -> None:
     points = unit_vectors(np.array([np.nan, 1]), np.array([5, np.nan]))
     assert np.isnan(km_of_squared_chords(squared_chords(points, unit_vectors(1, 1)))).all()
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180))
+def test_place_alone_is_where_it_is_among_others(latitude: float, longitude: float) -> None:
+    alone = unit_vector(latitude, longitude)
+    among = unit_vectors(np.array([0.0, latitude, 45.0]), np.array([0.0, longitude, 90.0]))[1]
+    assert alone.tobytes() == among.tobytes() == unit_vectors(latitude, longitude).tobytes()
