@@ -18,6 +18,8 @@ from service.threads import ThreadDoor
 MAX_SOURCES = 64
 """Provenance is a bit a source in 64."""
 
+_BITS = np.uint64(1) << np.arange(MAX_SOURCES, dtype=np.uint64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
@@ -77,20 +79,20 @@ def merge(found: Mapping[str, Ids], people: EligiblePeople, pool_size: int) -> C
     names = tuple(sorted(found))
     ids = np.concatenate([found[name] for name in names])
     # One number says where a find stands among all: the place in its own list, then the source. Of one id the lowest leads.
-    places = np.concatenate([np.arange(len(found[name])) * len(names) + at for at, name in enumerate(names)])
+    n, lengths = len(names), [len(found[name]) for name in names]
+    places = np.concatenate([np.arange(at, at + n * length, n) for at, length in enumerate(lengths)])
     by_id = ids.argsort()
-    ids, places = ids.take(by_id), places.take(by_id)
+    ids = ids.take(by_id)
     is_first = np.ones(len(ids), np.bool_)
-    is_first[1:] = ids[1:] != ids[:-1]
-    first = np.flatnonzero(is_first)
+    np.not_equal(ids[1:], ids[:-1], out=is_first[1:])
+    first = is_first.nonzero()[0]
     unique = ids.take(first)
-    eligible = people.contains(unique)
-    tell({"amity.n_found": len(by_id), "amity.n_unique": len(unique), "amity.n_eligible": int(np.count_nonzero(eligible))})
+    there = people.contains(unique).nonzero()[0]
+    tell({"amity.n_found": len(ids), "amity.n_unique": len(unique), "amity.n_eligible": len(there)})
     if not len(ids):
         return Candidates(unique, np.empty(0, np.uint64), names)
-    bits = np.left_shift(np.uint64(1), (places % len(names)).astype(np.uint64))
-    leading, found_by = np.minimum.reduceat(places, first), np.bitwise_or.reduceat(bits, first)
-    there = np.flatnonzero(eligible)
+    leading = np.minimum.reduceat(places.take(by_id), first)
+    found_by = np.bitwise_or.reduceat(_BITS[:n].repeat(lengths).take(by_id), first)
     best = there.take(leading.take(there).argsort()[:pool_size])
     return Candidates(unique.take(best), found_by.take(best), names)
 
