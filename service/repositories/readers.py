@@ -40,15 +40,20 @@ class Readers:
         self._leave_idle()
 
     async def _fetch(self, query: str, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        if self._idle and not self._places.locked():  # the driver bounds the statement, and nothing else is waited for
+            async with self._places:
+                return await self._ask(self._idle.pop(), query, arguments)
         async with asyncio.timeout(self._timeout_s), self._places:
-            connection = self._idle.pop() if self._idle else await self._open_connection()
-            try:
-                rows: Sequence[Any] = await connection.fetch(query, *arguments)
-            except BaseException:
-                connection.leave()  # a cancelled statement may still be at work there
-                raise
-            self._idle.append(connection)
-            return rows
+            return await self._ask(self._idle.pop() if self._idle else await self._open_connection(), query, arguments)
+
+    async def _ask(self, connection: PromptConnection, query: str, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        try:
+            rows: Sequence[Any] = await connection.fetch(query, *arguments)
+        except BaseException:
+            connection.leave()  # a cancelled statement may still be at work there
+            raise
+        self._idle.append(connection)
+        return rows
 
     def _leave_idle(self) -> None:
         while self._idle:

@@ -19,6 +19,7 @@ FIELDS = tuple(field.name for field in msgspec.structs.fields(Profile))
 
 CHANGEABLE = frozenset(FIELDS) - {"id", "incarnation"}
 
+_STATUSES: dict[str, Status] = {status.value: status for status in Status}
 _users = tables.users
 _SELECT: Select[Any] = select(*(_users.c[name] for name in FIELDS))
 _COLUMNS = f"users.{', users.'.join(FIELDS)}"
@@ -208,7 +209,7 @@ def _profile(row: Any) -> Profile:
         seeks_min_age=row[10],
         seeks_max_age=row[11],
         seeks_max_km=row[12],
-        status=Status(row[13]),
+        status=_STATUSES[row[13]],
         created_at=row[14],
         last_active_at=row[15],
         incarnation=row[16],
