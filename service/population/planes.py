@@ -4,13 +4,14 @@
 last few hundred. A mapped file of them is 2 bytes a number on disk, and about 1 in memory. `FloatVectors` keeps the numbers
 as they are, for small populations and for training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
@@ -52,6 +53,9 @@ class Planes:
     low: Bytes
     floor: Floats
     step: Floats
+    _weights: Doubles = field(init=False, repr=False)
+    _middle: Doubles = field(init=False, repr=False)
+    _off: Doubles = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         bytes_only = all(plane.dtype == np.uint8 for plane in (self.high, self.low))
@@ -61,6 +65,12 @@ class Planes:
             raise ValueError(f"{self.d} dimensions do not fit {len(self.floor)} floors and {len(self.step)} steps")
         if not (np.isfinite(self.floor).all() and np.isfinite(self.step).all()):
             raise ValueError("floors and steps must be finite")
+        # What a quick score takes of each number of a query, float64 (d,): 30 µs a search when it was made each time.
+        step, floor = self.step.astype(np.float64), self.floor.astype(np.float64)
+        largest = np.abs(floor) + _LEVELS * step
+        object.__setattr__(self, "_weights", 256 * step)
+        object.__setattr__(self, "_middle", floor + _HALF * step)
+        object.__setattr__(self, "_off", _HALF * step + _slack(self.d, 1.0) * largest)
 
     @classmethod
     def of(cls, vectors: NDArray[Any]) -> "Planes":
@@ -101,11 +111,9 @@ class Planes:
         """Inner products with `query` by the high plane alone, float32 (len(rows),), and by how much at most they differ from
         those by both. `rows` ascending and distinct."""
         exact = query.astype(np.float64)
-        step, floor = self.step.astype(np.float64), self.floor.astype(np.float64)
-        scores = _products(self.high, rows, (256 * step * exact).astype(np.float32))
-        scores += np.float32((floor + _HALF * step) @ exact)
-        largest = np.abs(exact) @ (np.abs(floor) + _LEVELS * step)
-        return scores, float(_HALF * (step @ np.abs(exact)) + _slack(self.d, float(largest)))
+        scores = _products(self.high, rows, (self._weights * exact).astype(np.float32))
+        scores += np.float32(self._middle @ exact)
+        return scores, float(self._off @ np.abs(exact))
 
     def _decoded(self, high: Bytes, low: Bytes) -> Floats:
         values = high.astype(np.float32)

@@ -154,12 +154,14 @@ class Space:
         k-th."""
         if len(base) + len(appended) <= k:
             return np.concatenate((base, appended))
-        scores, off = self.base.score_high(base, query)
-        added = self._overlay.vectors[appended - self.n_base] @ query
-        added_off = rounding(self._longest, query)
-        least = np.concatenate((scores - np.float32(off), added - np.float32(added_off)))
-        floor = np.partition(least, len(least) - k)[len(least) - k]
-        return np.concatenate((base[scores + np.float32(off) >= floor], appended[added + np.float32(added_off) >= floor]))
+        rows, (scores, off) = base, self.base.score_high(base, query)
+        if len(appended):
+            added = self._overlay.vectors[appended - self.n_base] @ query
+            rows, scores = np.concatenate((base, appended)), np.concatenate((scores, added))
+            off = max(off, rounding(self._longest, query))
+        kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+        reaching: Mask = scores + np.float32(off) >= kth - np.float32(off)
+        return rows[reaching]
 
     def _scores(self, rows: Rows, query: Floats) -> Floats:
         """In float64, rounded: equal vectors get equal scores, wherever they lie, which BLAS does not promise."""

@@ -1,5 +1,7 @@
 """The index loses nobody: it reaches its recall under any mask and finds a hundred wherever a hundred pass."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -279,3 +281,21 @@ def test_queries_that_do_not_fit_are_refused(planes: Planes, index: Index, bad: 
 def test_a_mask_of_the_index_lets_nobody_else_pass(index: Index, queries: Floats) -> None:
     words = pack(np.random.default_rng(0).random(N_ROWS) < 0.05)
     assert all(bits.test(words, index.search(query, Probe(500, 100, 2000.0, 1e-3), words).rows).all() for query in queries)
+
+
+def test_threads_that_search_at_once_each_see_their_own_mask(index: Index, queries: Floats) -> None:
+    shares = (0.05, 0.3, 0.6, 0.9)
+    masks = [np.random.default_rng(number).random(N_ROWS) < share for number, share in enumerate(shares)]
+
+    def only_who_pass(number: int) -> bool:
+        probe, words = Probe(2000, 100, 2000.0, 0.0), pack(masks[number])
+        return all(bool(masks[number][index.search(query, probe, words).rows].all()) for query in np.tile(queries, (5, 1)))
+
+    with ThreadPoolExecutor(len(masks)) as pool:
+        assert list(pool.map(only_who_pass, range(len(masks)))) == [True] * len(masks)
+
+
+def test_a_search_without_a_mask_names_everyone_after_one_with_a_mask(index: Index, queries: Floats) -> None:
+    everyone = Probe(N_ROWS, 1, 1.0, 0.0)
+    assert not len(index.search(queries[0], everyone, pack(np.zeros(N_ROWS, np.bool_))).rows)
+    assert len(index.search(queries[0], everyone, None).rows) == N_ROWS
