@@ -119,7 +119,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def body(self) -> bytes:
-        """The slate's JSON. Joined out of its people's, 20 of them cost 60 us less than made one by one and encoded."""
+        """The slate's JSON, joined: 2 us for 20 people that are held as well, where making and encoding each takes 25."""
         if self.explain:
             return _encode(self.slate)
         json = SlateJson(self._head(), slate_tail(self.cached, self.degraded, self.answer.message))
