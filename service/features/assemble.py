@@ -133,12 +133,14 @@ def _shared(work: _Work) -> Floats:
     viewer, people = work.viewer, work.people
     if not len(viewer.interests) or not people.n_interests.any():
         return np.zeros(len(people.ids), np.float32)
-    ends = np.cumsum(people.n_interests)
-    begins = ends - people.n_interests
-    codes = people.interests.take(np.repeat(people.interest_starts - begins, people.n_interests) + np.arange(ends[-1]))
-    both = np.zeros(len(codes) + 1, np.int32)
-    np.cumsum(viewer.interests.take(viewer.interests.searchsorted(codes), mode="clip") == codes, out=both[1:])
-    return np.asarray(both[ends] - both[begins], np.float32)
+    n = people.n_interests
+    first = np.cumsum(n) - n
+    owner = np.repeat(np.arange(len(n)), n)
+    codes = people.interests.take((people.interest_starts - first).take(owner) + np.arange(len(owner)))
+    # By code, and the last for all above: looked for among the viewer's sorted codes, 500 candidates took 104 µs instead of 81.
+    named = np.zeros(int(viewer.interests[-1]) + 2, np.bool_)
+    named[viewer.interests] = True
+    return np.bincount(owner[named.take(codes, mode="clip")], minlength=len(n)).astype(np.float32)
 
 
 def _jaccard(work: _Work) -> Floats:

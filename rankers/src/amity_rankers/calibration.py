@@ -23,7 +23,8 @@ def apply(curve: tuple[float, float, float], log_odds: Doubles) -> Doubles:
     """
     a, b, c = curve
     within = np.clip(log_odds, -_FAR, _FAR)
-    bent = c + b * np.logaddexp(0.0, within) - a * np.logaddexp(0.0, -within)
+    small = np.logaddexp(0.0, -np.abs(within))  # ln(1 + exp(-|x|)), the costly part of both -ln(1 - p) and -ln(p), to the bit
+    bent = c + b * (np.maximum(within, 0.0) + small) - a * (np.maximum(-within, 0.0) + small)
     return 1.0 / (1.0 + np.exp(-np.clip(bent, -_FAR, _FAR)))
 
 
