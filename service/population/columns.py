@@ -5,7 +5,7 @@ gets a row of its own, so that vectors and rows stay aligned. What changes witho
 when somebody was last active.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from typing import Any
 
@@ -20,11 +20,6 @@ Codes = NDArray[np.int32]
 COUNTS = ("n_likes_received", "n_passes_received", "n_likes_given", "n_passes_given")
 MUTABLE = (*COUNTS, "last_active_at_s")
 
-TOGETHER = (*COUNTS, "age", "location", "seeks_min_age", "seeks_max_age", "n_said")
-"""Kept side by side as well, 28 bytes a person where codes are narrow: each of 500 people among a million is in a place of memory
-of its own, and all that features need of them takes 90 µs so, 134 column by column. None of these is read whole while serving:
-counts are kept nowhere else."""
-
 
 class Columns:
     """`base(name)` are the rows below `n_base`, `added(name)` those appended since; `take` gathers from both.
@@ -37,12 +32,8 @@ class Columns:
         self.n_base = self.n = len(base["id"])
         self.base_interests = interests
         self._base = {name: np.asarray(column) for name, column in base.items()}
-        self._base["last_active_at_s"] = np.array(base["last_active_at_s"], np.float64)
-        kinds = [(name, np.int32 if name in COUNTS else self._base[name].dtype) for name in TOGETHER]
-        records = np.zeros(self.n_base, np.dtype(kinds, align=True))
-        for name in TOGETHER:
-            records[name] = self._base[name]
-        self._hold(records)
+        for name in MUTABLE:
+            self._base[name] = np.array(base[name], _dtype(name))
         self._added = {name: np.zeros((0, *self._base[name].shape[1:]), _dtype(name)) for name in (*STORED, *COUNTS)}
         self._added["shown"] = np.zeros(0, np.bool_)
         # Starts and lengths, (n_added, 2), in the codes beside them: replaced together, so that a thread reads what fits.
@@ -65,32 +56,18 @@ class Columns:
         """Values of rows of either part, in the dtype of STORED."""
         return self.gather((name,), rows)[name]
 
-    def gather(self, names: Collection[str], rows: Rows) -> dict[str, NDArray[Any]]:
+    def gather(self, names: Iterable[str], rows: Rows) -> dict[str, NDArray[Any]]:
         """Several columns of the same rows, by name."""
         in_base = rows < self.n_base
         if in_base.all():
-            return self._of_base(names, rows)
-        of_base, added = self._of_base(names, rows[in_base]), rows[~in_base] - self.n_base
+            return {name: self._base[name].take(rows, axis=0).astype(_dtype(name), copy=False) for name in names}
+        base, added = rows[in_base], rows[~in_base] - self.n_base
         gathered = {}
-        for name, values in of_base.items():
-            gathered[name] = found = np.empty((len(rows), *values.shape[1:]), values.dtype)
-            found[in_base] = values
+        for name in names:
+            gathered[name] = found = np.empty((len(rows), *self._base[name].shape[1:]), _dtype(name))
+            found[in_base] = self._base[name][base]
             found[~in_base] = self._added[name][added]
         return gathered
-
-    def _of_base(self, names: Collection[str], rows: Rows) -> dict[str, NDArray[Any]]:
-        together = self._together.take(rows) if _TOGETHER.issubset(names) else None
-        found = {}
-        for name in names:
-            column = self._base[name]
-            if together is not None and name in _TOGETHER:
-                values = together[name]
-            elif column.flags.c_contiguous:
-                values = column.take(rows, axis=0)
-            else:
-                values = column[rows]  # a take would copy all of a column with others in between
-            found[name] = values.astype(_dtype(name), copy=False)
-        return found
 
     def value(self, name: str, row: int) -> Any:
         """The value of one row of either part."""
@@ -127,14 +104,8 @@ class Columns:
     def twin(self) -> "Columns":
         """The same people, with MUTABLE columns of its own."""
         other = copy(self)
-        other._base = self._base | {"last_active_at_s": self._base["last_active_at_s"].copy()}
-        other._hold(self._together.copy())
+        other._base = self._base | {name: self._base[name].copy() for name in MUTABLE}
         return other
-
-    def _hold(self, records: NDArray[np.void]) -> None:
-        """From now on the columns TOGETHER are these, and the counts no others."""
-        self._together = records
-        self._base |= {name: records[name] for name in COUNTS}
 
     def reserve(self, n_more: int) -> Rows:
         """New last rows, shown to nobody until `fill` has written them."""
@@ -209,9 +180,6 @@ class Part(Mapping[str, NDArray[Any]]):
             return self._columns.base_interests.starts if name == "interest_starts" else self._columns.base_interests.codes
         codes, starts, lengths = self._columns.interests_of(np.arange(self._columns.n_base, self._columns.n))
         return codes if name == "interests" else np.append(starts, lengths.sum())
-
-
-_TOGETHER = frozenset(TOGETHER)
 
 
 def _dtype(name: str) -> type[np.generic]:
