@@ -18,8 +18,8 @@ HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
 
 _AT_ONCE = 32
-"""Rows made between two turns of the event loop, of 1.3 kB. At 1,500 slates a second the slowest hundredth of the requests beside it
-began at 3.0 to 5.0 ms in four rounds (median 3.4), with 128 at once at 3.5 to 4.8 (4.1)."""
+"""Rows made between two turns of the event loop, of 1.3 kB. At 1,500 slates a second the slowest hundredth of the requests beside
+it began at 3.0 to 5.0 ms in four rounds (median 3.4), with 128 at once at 3.5 to 4.8 (4.1)."""
 
 _NULL = b"\xff\xff\xff\xff"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
