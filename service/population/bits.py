@@ -110,7 +110,7 @@ def nth(words: Words, ranks: ArrayLike) -> Rows:
     places = np.bitwise_count(chosen).cumsum(dtype=np.int64)
     places += wanted - reached.take(at)
     found = np.unpackbits(chosen.view(np.uint8), bitorder="little").view(np.bool_).nonzero()[0]
-    return (at << 6) + (found.take(places) & (WORD_ROWS - 1))
+    return at * WORD_ROWS + (found.take(places) & (WORD_ROWS - 1))
 
 
 def by_word(rows: NDArray[np.integer]) -> tuple[Rows, Words]:

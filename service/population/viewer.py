@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.domain import Profile, Relations
 from service.features.assemble import CandidateColumns, Floats, ViewerView
-from service.features.geography import unit_vectors
+from service.features.geography import unit_vector
 from service.population.columns import COUNTS
 from service.population.learning import item_of
 from service.population.table import N_SAYABLE, completeness
@@ -132,4 +132,4 @@ def _among(ids: NDArray[np.int64], some: Iterable[int]) -> NDArray[np.bool_]:
 def _place(viewer: Profile) -> NDArray[np.float64]:
     if viewer.latitude is None or viewer.longitude is None:
         return np.full(3, np.nan)
-    return unit_vectors(viewer.latitude, viewer.longitude)
+    return unit_vector(viewer.latitude, viewer.longitude)
