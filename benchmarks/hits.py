@@ -65,6 +65,7 @@ class Seen:
     """CPU time of the replica a request, in each round; the bare callable's likewise."""
     bare_cpu_us: list[float] = field(default_factory=list)
     open: Load | None = None
+    open_cpu_us: float = 0.0
     misses: Load | None = None
     others: int = 0
     """Replies besides those of the loads."""
@@ -97,6 +98,7 @@ def measure(home: Path, effort: Effort) -> list[Row]:
         Row("hits: CPU a request of the bare callable", round(statistics.median(seen.bare_cpu_us), 1), "µs"),
         Row(f"hits: p50 at {effort.per_s:g}/s, open loop", seen.open.p50_ms, "ms"),
         Row(f"hits: p99 at {effort.per_s:g}/s, open loop", seen.open.p99_ms, "ms", MOST_P99_MS, at_most=True),
+        Row(f"hits: CPU a request at {effort.per_s:g}/s, open loop", round(seen.open_cpu_us, 1), "µs"),
         Row("hits: failures", sum(load.failures for load in timed), "requests", 0, at_most=True),
         Row("hits: share of the replies that say cached", round(cached_share, 5), "share", LEAST_HIT_SHARE),
         *_left_behind(seen),
@@ -151,14 +153,21 @@ def _load(replica: Process, effort: Effort, seen: Seen, body: Path, cores: Seque
     with replicas.bare(body, cores) as bare:
         for _ in range(effort.rounds):
             for server, loads, cpu_us in ((replica, seen.hits, seen.hits_cpu_us), (bare, seen.bare, seen.bare_cpu_us)):
-                before_s = server.cpu_s()
-                loads.append(drive(server.port, zipf, closed))
-                cpu_us.append((server.cpu_s() - before_s) * 1e6 / loads[-1].requests)
+                load, cpu = _timed(server, zipf, closed)
+                loads.append(load)
+                cpu_us.append(cpu)
     opened = Pace(connections=OPEN_CONNECTIONS, seconds=3 * effort.seconds, per_s=effort.per_s)
-    seen.open = drive(replica.port, zipf, opened)
+    seen.open, seen.open_cpu_us = _timed(replica, zipf, opened)
     afresh = [f"{path}?use_cache=false" for path in zipf]
     seen.misses = drive(replica.port, afresh, Pace(connections=1, seconds=effort.seconds))
     seen.counted = counted(replica.get("/metrics").decode())
+
+
+def _timed(server: Process, paths: Sequence[str], pace: Pace) -> tuple[Load, float]:
+    """The load, and the CPU time that a request took of the server, in µs."""
+    before_s = server.cpu_s()
+    load = drive(server.port, paths, pace)
+    return load, (server.cpu_s() - before_s) * 1e6 / load.requests
 
 
 def counted(metrics: str) -> int:
