@@ -56,7 +56,12 @@ async def connect(url: str, timeout_s: float | None = 10.0) -> PromptConnection:
     bound = {} if timeout_s is None else {"timeout": timeout_s}
     settings = {"application_name": signature(), "timezone": "UTC"}
     connection: PromptConnection = await asyncpg.connect(
-        dsn(url), connection_class=PromptConnection, command_timeout=timeout_s, server_settings=settings, **bound
+        dsn(url),
+        connection_class=PromptConnection,
+        command_timeout=timeout_s,
+        max_cached_statement_lifetime=0,  # after 300 s asyncpg prepares anew and drops the old one, which nothing bounds
+        server_settings=settings,
+        **bound,
     )
     connection.leaving = set()
     return connection

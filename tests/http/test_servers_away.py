@@ -1,6 +1,7 @@
 """What callers get while PostgreSQL or Valkey is gone, and after it came back."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,8 @@ from service import metrics
 from service.repositories.migrate import upgrade
 from service.settings import Settings
 from tests.http.conftest import person, serving, store
-from tests.servers import PrivatePostgres, PrivateValkey
+from tests.proxy import Proxy
+from tests.servers import PrivatePostgres, PrivateValkey, fetch
 
 RECOMMENDATIONS = "/api/v1/recommendations/users/1/recommendations?algorithm_version=heuristic"
 LIKE = {"interactions": [{"actor_id": 1, "target_id": 2, "kind": "like"}]}
@@ -17,6 +19,12 @@ LIKE = {"interactions": [{"actor_id": 1, "target_id": 2, "kind": "like"}]}
 
 def interactions_heard() -> float:
     return metrics.REGISTRY.get_sample_value("amity_feed_changes_total", {"entity": "interaction"}) or 0
+
+
+async def connections(database_url: str) -> int:
+    """How many the server has, but for the one that asks."""
+    clients = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    return int((await fetch(database_url, f"SELECT count(*) {clients}"))[0][0])
 
 
 @pytest.fixture
@@ -75,6 +83,32 @@ async def test_a_frozen_postgres_delays_no_recommendation_beyond_its_timeouts(
         private_postgres.resume()
     assert body["total_count"] == 20
     assert {bent["reason"] for bent in body["degraded"] if bent["stage"] == "viewer"} == {"timeout"}
+
+
+async def test_connections_into_a_black_hole_bend_answers_for_as_long_as_it_lasts_and_none_is_left_over(
+    on_own_postgres: Settings, private_postgres: PrivatePostgres
+) -> None:
+    async with Proxy(private_postgres.socket) as proxy:
+        url = f"postgresql://amity@127.0.0.1:{proxy.port}/amity"
+        through = msgspec.structs.replace(on_own_postgres, database_url=url, deadline_ms=2000)
+        async with serving(through) as client:
+
+            async def recommend(viewers: range) -> list[dict[str, Any]]:
+                """To all at once, so that every connection for reads is open, and idle afterwards."""
+                query = "recommendations?algorithm_version=heuristic&use_cache=false"
+                paths = [f"/api/v1/recommendations/users/{viewer}/{query}" for viewer in viewers]
+                return [answer.json() for answer in await asyncio.gather(*map(client.get, paths))]
+
+            assert all(body["degraded"] == [] for body in await recommend(range(1, 11)))
+            proxy.freeze()
+            bent = await recommend(range(11, 31))
+            proxy.thaw()
+            assert {body["total_count"] for body in bent} == {20}
+            assert {one["reason"] for body in bent for one in body["degraded"] if one["stage"] == "viewer"} >= {"timeout"}
+            while any(body["degraded"] for body in await recommend(range(11, 31))):  # noqa: ASYNC110 - the breaker is waited for
+                await asyncio.sleep(0.05)
+            while await connections(private_postgres.url) > through.database_pool_size:  # noqa: ASYNC110 - the server is
+                await asyncio.sleep(0.05)
 
 
 async def test_without_redis_all_is_answered_and_nothing_is_bent(

@@ -76,6 +76,19 @@ async def test_a_frozen_server_is_unavailable_and_serves_when_it_thaws(
     assert not await call(private)
 
 
+async def test_a_connection_that_left_a_read_unanswered_is_not_used_again(
+    private: Database, private_postgres: PrivatePostgres
+) -> None:
+    who = "select pg_backend_pid()"
+    hung = await private.sessions.readers.fetch(who)
+    private_postgres.pause()
+    with pytest.raises(DatabaseUnavailable):
+        await private.sessions.readers.fetch(who)
+    private_postgres.resume()
+
+    assert await private.sessions.readers.fetch(who) != hung
+
+
 @pytest.mark.parametrize("work", [get_somebody, erase_somebody])
 async def test_a_deadline_is_not_held_up_by_a_frozen_server(
     private: Database, private_postgres: PrivatePostgres, work: Call
@@ -236,6 +249,19 @@ async def test_a_read_that_waits_too_long_for_its_turn_is_unavailable(database_u
 
     assert await get_somebody(database) is None
     await database.close()
+
+
+async def test_a_reader_s_statement_is_prepared_once_however_long_it_lives(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = "select prepare_time from pg_prepared_statements where statement like 'select prepare_time%'"
+    first = await database.sessions.readers.fetch(prepared)
+    loop = asyncio.get_running_loop()
+    real_s = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real_s() + 3600)  # an hour has gone by, and what was due in it is done
+    await asyncio.sleep(0.001)
+
+    assert await database.sessions.readers.fetch(prepared) == first
 
 
 @pytest.mark.parametrize(
