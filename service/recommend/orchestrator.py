@@ -176,11 +176,15 @@ class Orchestrator:
         return reply
 
     def _remember(self, reply: Reply, viewer_id: int, now: datetime) -> None:
-        """What a reply leaves behind, once it has left."""
-        features = reply.answer.features
+        """What a reply leaves behind, once it has left: the slate, be it without the features of its pool."""
+        write_down, features = reply.answer.features, None
         try:
-            self._parts.impressions.offer(answers.impression(reply, viewer_id, now), None if features is None else features())
+            features = None if write_down is None else write_down()
         except Exception as exc:  # noqa: BLE001 - the door of a request, which has gone through it
+            unexpected("request", exc)
+        try:
+            self._parts.impressions.offer(answers.impression(reply, viewer_id, now), features)
+        except Exception as exc:  # noqa: BLE001 - the same door
             unexpected("request", exc)
 
     async def _answer(self, turn: Turn) -> Answer:

@@ -376,6 +376,16 @@ async def test_what_fails_after_a_reply_is_counted_and_the_reply_stands(monkeypa
     assert REGISTRY.get_sample_value(*UNFORESEEN) == before + 1
 
 
+async def test_a_slate_is_remembered_without_features_that_could_not_be_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = crowd()
+    monkeypatch.setattr("service.recommend.computation.served", lambda *_: 1 / 0)
+    before = REGISTRY.get_sample_value(*UNFORESEEN) or 0
+    slate = await world.orchestrator.recommend(ask())
+    assert [one.slate_id for one in world.impressions.slates] == [slate.slate_id]
+    assert world.impressions.features == []
+    assert REGISTRY.get_sample_value(*UNFORESEEN) == before + 1
+
+
 async def test_more_load_than_places_is_refused_at_once() -> None:
     world = crowd()
     world.sources["explore"] = slow_source(0.1)
