@@ -8,7 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TextIO
@@ -24,12 +24,12 @@ _GRAVE = frozenset({"warning", "error", "critical", "exception"})
 
 
 class Traced(Protocol):
-    """Knows whose trace a request is part of."""
+    """Knows whose trace a request, or work beside requests, is part of."""
 
     def trace_of_line(self, is_grave: bool) -> str | None: ...
 
 
-_of_request: ContextVar[tuple[str, Traced] | None] = ContextVar("log_fields_of_request", default=None)
+_of_request: ContextVar[tuple[str | None, Traced] | None] = ContextVar("log_fields_of_request", default=None)
 
 
 def begin_request(request_id: str, traced: Traced) -> None:
@@ -38,20 +38,28 @@ def begin_request(request_id: str, traced: Traced) -> None:
     _of_request.set((request_id, traced))
 
 
-def _add_request(fields: MutableMapping[str, Any], level: str, told: tuple[str, Traced] | None) -> None:
+def lines_of_work(traced: Traced) -> AbstractContextManager[None]:
+    """Every line within bears the trace's id, once there is one: of work beside requests, which has no other."""
+    return _as_begun((None, traced))
+
+
+def _add_request(fields: MutableMapping[str, Any], level: str, told: tuple[str | None, Traced] | None) -> None:
     if told is None:
         return
     request_id, traced = told
-    fields.setdefault("request_id", request_id)
+    if request_id is not None:
+        fields.setdefault("request_id", request_id)
     if (trace_id := traced.trace_of_line(level in _GRAVE)) is not None:
         fields.setdefault("trace_id", trace_id)
 
 
 @contextmanager
-def _as_begun(of_request: tuple[str, Traced] | None) -> Iterator[None]:
+def _as_begun(of_request: tuple[str | None, Traced] | None) -> Iterator[None]:
     token = _of_request.set(of_request)
-    yield
-    _of_request.reset(token)
+    try:
+        yield
+    finally:
+        _of_request.reset(token)
 
 
 def answered(

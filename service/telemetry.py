@@ -1,4 +1,5 @@
-"""What a request leaves behind while it is answered: its stages, timed whether they succeed or fail.
+"""What a request leaves behind while it is answered, or work beside requests while it is done: its stages, timed whether they
+succeed or fail.
 
 One mechanism serves the histograms, Server-Timing and the traces. Each stage leaves its record in the request's recording, and
 when the request is over and its trace is wanted, spans are made of the records (`service.tracing`). So a request that turns out
@@ -9,13 +10,15 @@ span: an unsampled one of the SDK's takes 8 us, a record here less than 1.
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol
 
+from service.domain import Degradation
 from service.errors import StageFailed
 from service.metrics import STAGE_SECONDS
 from service.samples import GatheredHistogram
@@ -23,7 +26,8 @@ from service.samples import GatheredHistogram
 Value = str | int | float | bool
 Why = Literal["caller", "ratio", "degraded", "failed", "logged"]
 """Why a request's trace is wanted: its caller's is sampled; it is of the share that is; it was degraded; it was answered with a
-5xx or not at all; a warning or worse was logged for it."""
+5xx or not at all; a warning or worse was logged for it. Of work beside requests: as for the request that asked for it; or it
+was degraded, has failed, or a warning was logged."""
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
@@ -38,9 +42,11 @@ class Caller(NamedTuple):
 
 class Recording:
     """What one request leaves: its stages in the order in which they began, those of its threads among them, and how long those
-    that have ended took. `trace_id` 0: none yet. `under`: see `collect_timings`."""
+    that have ended took. `trace_id` 0: none yet. `span_id`: of its own span, once its trace is wanted. `under`: see
+    `collect_timings`."""
 
-    __slots__ = ("caller", "stages", "started_s", "timings", "trace_id", "under", "why")
+    __slots__ = ("caller", "span_id", "stages", "started_s", "timings", "trace_id", "under", "why")
+    span_id: int
 
     def __init__(self) -> None:
         self.started_s = time.perf_counter()
@@ -56,6 +62,7 @@ class Recording:
         if _take is not None and self.why is None:
             self.why = why
             self.trace_id = self.trace_id or random.getrandbits(128) or 1
+            self.span_id = random.getrandbits(64) or 1
 
     def trace_of_line(self, is_grave: bool) -> str | None:
         """The trace id for a log line of this request; a grave line makes the trace wanted."""
@@ -190,6 +197,26 @@ def recording_of(traceparent: bytes | None, ratio: float) -> Recording:
     return recording
 
 
+def traced() -> Recording | None:
+    """The recording of the request in which this is asked, if its trace is wanted by now."""
+    _, recording = _around()
+    return recording if recording is not None and recording.why is not None else None
+
+
+@contextmanager
+def work_for(asked_by: Recording | None) -> Iterator[Recording]:
+    """The recording of work beside requests, in which whatever is within leaves its stages. It is a trace of its own, wanted when
+    that of the request which asked for it was, by its caller or by chance; whoever does the work says so if it goes wrong."""
+    recording = Recording()
+    if asked_by is not None and asked_by.why in ("caller", "ratio"):
+        recording.want(asked_by.why)
+    token = _innermost.set(recording)
+    try:
+        yield recording
+    finally:
+        _innermost.reset(token)
+
+
 def caller_of(traceparent: bytes) -> Caller | None:
     """What a `traceparent` of the W3C says; None for one that is not valid. The SDK's way takes ten times as long, and behind a
     gateway each request has one."""
@@ -221,30 +248,32 @@ def current_timings() -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Trace:
-    """A request that is over and whose trace is wanted. `ended_ns`: since 1970; all other times are of `perf_counter`, and are
-    told from it. `attributes`: of the request's span. `events`: what was bent for it, each as attributes."""
+    """A request, or work beside requests, that is over and whose trace is wanted. `name` and `attributes`: of its own span, the
+    root of the others. `ended_ns`: since 1970; all other times are of `perf_counter`, and are told from it. `degraded`: what was
+    bent. `answered`: a request's method, route and status, as labels; None: work, `asked_by` a request with a trace or not."""
 
     recording: Recording
+    name: str
     ended_s: float
     ended_ns: int
-    method: str
-    route: str
-    status: int
+    has_failed: bool
     attributes: Mapping[str, Any]
-    events: tuple[Mapping[str, str], ...]
+    degraded: tuple[Degradation, ...] = ()
+    answered: tuple[str, str, str] | None = None
+    asked_by: Recording | None = None
 
 
 _take: Callable[[Trace], None] | None = None
 
 
 def send_traces(take: Callable[[Trace], None] | None) -> None:
-    """From now on whoever ends a request whose trace is wanted gives it to `take`, which must not wait; None: there are none."""
+    """From now on whoever ends something whose trace is wanted gives it to `take`, which must not wait; None: there are none."""
     global _take
     _take = take
 
 
 def hand_in(trace: Trace) -> None:
-    """A request is over and its trace wanted."""
+    """Something is over and its trace wanted."""
     if _take is not None:
         _take(trace)
 

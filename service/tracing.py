@@ -1,4 +1,4 @@
-"""Traces on their way to a collector: spans made of finished requests, in a thread of their own, bounded in number and pace.
+"""Traces on their way to a collector: spans made of what is finished, in a thread of their own, bounded in number and pace.
 
 The SDK makes a span object when a stage begins, before anybody knows whether the request will be worth a trace, and its batches
 are sent as fast as they fill. Here requests are handed in whole when they are over. What finds no room is dropped whole, and
@@ -20,10 +20,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from service.domain import Degradation
 from service.metrics import REQUEST_SECONDS, STAGE_SECONDS, TRACES
-from service.telemetry import Stage, Trace, send_traces
+from service.telemetry import Recording, Stage, Trace, send_traces
 
 EXPORT_TIMEOUT_S = 2
 """A dead collector may delay a shutdown by this much, and never a request."""
@@ -113,32 +114,38 @@ def stop_tracing(tracing: Tracing | None) -> None:
 
 
 def spans_of(trace: Trace, resource: Resource) -> list[ReadableSpan]:
-    """The request's span, and one for each of its stages, under the stage in which it began. One that has not ended, since it
-    hangs in a thread, ends with the request and says so."""
+    """The request's span, or that of the work, and one for each of its stages, under the stage in which it began. One that has
+    not ended, since it hangs in a thread, ends with the root and says so."""
     stages = trace.recording.stages.copy()
-    root, contexts = _context(trace), {id(each): _context(trace) for each in stages}
-    spans = [_span_of_request(trace, root, resource)]
+    root, contexts = _root(trace.recording), {id(each): _context(trace) for each in stages}
+    spans = [_span_of_root(trace, root, resource)]
     for each in stages:
         outer = root if each.outer is None else contexts.get(id(each.outer), root)
         spans.append(_span_of_stage(trace, each, (contexts[id(each)], outer), resource))
     return spans
 
 
-def _span_of_request(trace: Trace, context: SpanContext, resource: Resource) -> ReadableSpan:
+def _span_of_root(trace: Trace, context: SpanContext, resource: Resource) -> ReadableSpan:
     caller = trace.recording.caller
     return ReadableSpan(
-        f"{trace.method} {trace.route}",
+        trace.name,
         context,
         parent=None if caller is None else SpanContext(caller.trace_id, caller.span_id, is_remote=True, trace_flags=_SAMPLED),
         resource=resource,
         attributes=trace.attributes,
-        events=[Event("degraded", each, timestamp=trace.ended_ns) for each in trace.events],
-        kind=SpanKind.SERVER,
-        status=Status(StatusCode.ERROR) if trace.status >= 500 or not trace.status else Status(),
+        events=[Event("degraded", _told(each), timestamp=trace.ended_ns) for each in trace.degraded],
+        links=() if trace.asked_by is None else (Link(_root(trace.asked_by)),),
+        kind=SpanKind.INTERNAL if trace.answered is None else SpanKind.SERVER,
+        status=Status(StatusCode.ERROR) if trace.has_failed else Status(),
         start_time=_ns(trace, trace.recording.started_s),
         end_time=trace.ended_ns,
         instrumentation_scope=_SCOPE,
     )
+
+
+def _told(bent: Degradation) -> dict[str, str]:
+    told = {"amity.stage": bent.stage, "amity.reason": bent.reason}
+    return told if bent.fallback is None else told | {"amity.fallback": bent.fallback}
 
 
 def _span_of_stage(trace: Trace, stage: Stage, contexts: tuple[SpanContext, SpanContext], resource: Resource) -> ReadableSpan:
@@ -155,6 +162,10 @@ def _span_of_stage(trace: Trace, stage: Stage, contexts: tuple[SpanContext, Span
         end_time=max(trace.ended_ns, started_ns) if ended_s is None else _ns(trace, ended_s),
         instrumentation_scope=_SCOPE,
     )
+
+
+def _root(recording: Recording) -> SpanContext:
+    return SpanContext(recording.trace_id, recording.span_id, is_remote=False, trace_flags=_SAMPLED)
 
 
 def _context(trace: Trace) -> SpanContext:
@@ -175,8 +186,8 @@ def _status(stage: Stage, ended_s: float | None) -> Status:
 def _exemplify(trace: Trace) -> None:
     """Point from the histograms to a trace that a collector has taken."""
     told = f"{trace.recording.trace_id:032x}", trace.ended_ns / 1e9
-    elapsed_s = trace.ended_s - trace.recording.started_s
-    REQUEST_SECONDS.labels(trace.method, trace.route, str(trace.status)).exemplify(elapsed_s, *told)
+    if trace.answered is not None:
+        REQUEST_SECONDS.labels(*trace.answered).exemplify(trace.ended_s - trace.recording.started_s, *told)
     for stage in trace.recording.stages.copy():
         if stage.ended_s is not None:
             STAGE_SECONDS.labels(stage.name, stage.outcome).exemplify(stage.ended_s - stage.started_s, *told)

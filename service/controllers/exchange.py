@@ -6,7 +6,7 @@ path. It wraps the whole application, so that answers no route gave (404, 405) l
 
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import cache
 from typing import Any, Literal, Protocol
 
@@ -62,6 +62,11 @@ class Exchange:
         self.fields: dict[str, Any] = {}
         self.status = 0
         self.route = "unmatched"
+
+    def bend(self, degraded: Iterable[Degradation]) -> None:
+        """What was bent, for the trace, which is wanted then, and the log line."""
+        self.degraded = tuple(degraded)
+        self.fields["degraded"] = [f"{bent.stage}:{bent.reason}" for bent in self.degraded]
 
     def begin(self, message: Message) -> None:
         """Take note of the answer's status and add our headers to its own."""
@@ -156,12 +161,13 @@ def finish(exchange: Exchange) -> None:
     elapsed_s = ended_s - recording.started_s
     method = exchange.method if exchange.method in _METHODS else "other"
     _request_seconds(method, exchange.route, exchange.status).observe(elapsed_s)
-    if exchange.status >= 500 or not exchange.status:
+    has_failed = exchange.status >= 500 or not exchange.status
+    if has_failed:
         recording.want("failed")
     elif exchange.degraded:
         recording.want("degraded")
     if recording.why is not None:
-        telemetry.hand_in(_trace(exchange, method, ended_s))
+        telemetry.hand_in(_trace(exchange, method, ended_s, has_failed))
     fields = {
         "method": method,
         "route": exchange.route,
@@ -174,7 +180,7 @@ def finish(exchange: Exchange) -> None:
     logs.answered(level, exchange.event, fields, (exchange.request_id, recording))
 
 
-def _trace(exchange: Exchange, method: str, ended_s: float) -> telemetry.Trace:
+def _trace(exchange: Exchange, method: str, ended_s: float, has_failed: bool) -> telemetry.Trace:
     """What the request's span says: what its log line does, and of a slate whose it is and what was bent for it."""
     told = {f"amity.{name}": value for name, value in exchange.fields.items() if value is not None and value != []}
     slate = exchange.slate
@@ -184,11 +190,10 @@ def _trace(exchange: Exchange, method: str, ended_s: float) -> telemetry.Trace:
         told |= {"amity.experiment": slate.experiment.name, "amity.arm": slate.experiment.arm}
     return telemetry.Trace(
         recording=exchange.recording,
+        name=f"{method} {exchange.route}",
         ended_s=ended_s,
         ended_ns=time.time_ns(),
-        method=method,
-        route=exchange.route,
-        status=exchange.status,
+        has_failed=has_failed,
         attributes=told
         | {
             "http.request.method": method,
@@ -197,13 +202,9 @@ def _trace(exchange: Exchange, method: str, ended_s: float) -> telemetry.Trace:
             "amity.request_id": exchange.request_id,
             "amity.traced_because": exchange.recording.why,
         },
-        events=tuple(_event(each) for each in exchange.degraded),
+        degraded=exchange.degraded,
+        answered=(method, exchange.route, str(exchange.status)),
     )
-
-
-def _event(bent: Degradation) -> dict[str, str]:
-    told = {"amity.stage": bent.stage, "amity.reason": bent.reason}
-    return told if bent.fallback is None else told | {"amity.fallback": bent.fallback}
 
 
 @cache

@@ -43,13 +43,13 @@ class Rankings(Controller):
             request_id=exchange.request_id,
         )
         ranked = await rank_given.rank(given)
-        exchange.event, exchange.degraded = "candidates ranked", ranked.degraded
+        exchange.event = "candidates ranked"
         exchange.fields |= {
             "count": ranked.total_count,
             "algorithm_version": ranked.algorithm_version,
             "generation_time_ms": ranked.generation_time_ms,
-            "degraded": [f"{bent.stage}:{bent.reason}" for bent in ranked.degraded],
         }
+        exchange.bend(ranked.degraded)
         return reply(ranked)
 
     @get(
@@ -80,4 +80,5 @@ class Rankings(Controller):
         told = await why.ask(question, asked_about)
         exchange.event = "explained why"
         exchange.fields["left_at"] = told.left_at
+        exchange.bend(told.degraded)
         return reply(told)

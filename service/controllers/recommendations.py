@@ -14,6 +14,7 @@ from service.errors import BadInput
 from service.recommend.fleet_performance import FleetPerformance
 from service.recommend.orchestrator import Orchestrator
 from service.recommend.performance import Performance, PerformanceReport
+from service.recommend.ports import Trail
 
 
 class Recommendations(Controller):
@@ -61,10 +62,11 @@ class Recommendations(Controller):
     ) -> Response[bytes]:
         exchange = exchange_of(request)
         exchange.fields["viewer_id"] = viewer_id = person_id(user_id)
-        limit = query_of(request, SimilarQuery).limit
-        found = await orchestrator.similar(viewer_id, limit, exchange.request_id)
+        limit, trail = query_of(request, SimilarQuery).limit, Trail()
+        found = await orchestrator.similar(viewer_id, limit, trail, exchange.request_id)
         exchange.event = "similar people found"
         exchange.fields["count"] = found.total_count
+        exchange.bend(trail.degraded)
         return reply(found)
 
     @post(

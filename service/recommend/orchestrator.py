@@ -229,11 +229,11 @@ class Orchestrator:
             finished=finished,
         )
 
-    async def similar(self, person_id: int, limit: int, request_id: str = "") -> SimilarPeople:
-        """People like this one. Raises UnknownUser and Overloaded."""
+    async def similar(self, person_id: int, limit: int, trail: Trail, request_id: str = "") -> SimilarPeople:
+        """People like this one; what was bent is in the trail. Raises UnknownUser and Overloaded."""
         async with self._parts.limiter:
             deadline = Deadline(self._policy.deadline_s, self._parts.monotonic)
-            return await self._similar.find(person_id, limit, deadline, request_id)
+            return await self._similar.find(person_id, limit, deadline, trail, request_id)
 
     async def refresh(self, user_ids: Sequence[int] | None) -> int:
         """Drop the pools of these people (None: of all) on every replica; gives how many people that are.

@@ -26,12 +26,12 @@ class Similar:
     faces: Faces
     door: ThreadDoor
 
-    async def find(self, person_id: int, limit: int, deadline: Deadline, request_id: str) -> SimilarPeople:
+    async def find(self, person_id: int, limit: int, deadline: Deadline, trail: Trail, request_id: str) -> SimilarPeople:
         """At most `limit` people, the most alike first; never the person, the inactive, or a blocked pair.
 
-        Raises UnknownUser, and StageFailed when the search does not end before the deadline.
+        What was bent is in the trail. Raises UnknownUser, and StageFailed when the search does not end before the deadline.
         """
-        memory, trail = self.models.current.population, Trail()
+        memory = self.models.current.population
         tokens = await self.pools.tokens(person_id, deadline)
         viewer = await self.viewers.state(person_id, None if tokens is None else tokens.version, memory, deadline, trail)
         people: list[SimilarPerson] = []

@@ -264,13 +264,15 @@ async def test_a_collector_in_trouble_costs_no_answer_and_little_at_the_end(sett
         assert time.monotonic() - begun_s < tracing.EXPORT_TIMEOUT_S + 3
 
 
-async def test_spans_and_their_attributes_are_those_of_the_page(client: httpx.AsyncClient, receiver: Collector) -> None:
-    await _everything(client)
+async def test_spans_and_their_attributes_are_those_of_the_page(settings: Settings, receiver: Collector) -> None:
+    async with traced(replace(settings, pool_ttl_s=1), receiver) as client:
+        await _everything(client)
 
-    async def came() -> bool:
-        return bool(receiver.trace("f" * 32))
+        async def came() -> bool:
+            await client.get(url(4), headers=asked(TRACE))  # its pool gets stale meanwhile
+            return bool(receiver.trace("f" * 32)) and any(span.name == "amity.renewal" for span in receiver.spans)
 
-    await soon(came)
+        await soon(came)
     page = {quoted(name)[0]: set(quoted(told)) | set(quoted(what)) for name, what, told in table("Spans", "span")}
     of_request = page["METHOD ROUTE"]
     of_request -= {"degraded", "amity.FIELD"}

@@ -110,6 +110,20 @@ async def test_a_defect_is_counted_and_logged_by_type_but_never_by_what_it_quote
     assert "Alice" not in answer.text + json.dumps(logs)
 
 
+@pytest.mark.parametrize(("path", "has_failed"), [("people/5", False), ("raise/unknown", False), ("raise/redis", True)])
+async def test_a_trace_tells_what_was_asked_and_of_5xx_alone_that_it_failed(path: str, has_failed: bool) -> None:
+    taken: list[telemetry.Trace] = []
+    telemetry.send_traces(taken.append)
+    try:
+        async with client_of(Settings(trace_ratio=1.0)) as client:
+            status = (await client.get(path)).status_code
+    finally:
+        telemetry.send_traces(None)
+    [trace] = taken
+    assert trace.answered is not None
+    assert (trace.name, trace.answered[2], trace.has_failed) == (f"GET {trace.answered[1]}", str(status), has_failed)
+
+
 async def test_an_unknown_route_is_404_in_the_same_shape(client: httpx.AsyncClient) -> None:
     answer = await client.get("/nowhere")
     assert (answer.status_code, answer.json()["error"]) == (404, "Not Found")

@@ -12,7 +12,7 @@ from service.domain import Degradation, Filters, RecommendationRequest, Relation
 from service.errors import BadInput, Overloaded, Unavailable, UnknownAlgorithm, UnknownUser
 from service.metrics import REGISTRY
 from service.recommend.orchestrator import after_reply
-from service.recommend.ports import Asking
+from service.recommend.ports import Asking, Trail
 from service.resilience import Limiter
 from service.telemetry import begin_request
 from tests.fakes import FakePeople, FakePopulation, FakeRanker, FakeSource, World, loaded, person
@@ -446,7 +446,7 @@ async def test_the_figures_count_requests_by_what_ranked_them() -> None:
 async def test_similar_people_leave_out_the_blocked_and_the_paused() -> None:
     world = crowd(n=6, relations=Relations(blocked=frozenset({3})))
     world.database.people[4] = person(4, status=Status.PAUSED)
-    found = await world.orchestrator.similar(1, 20, "r2")
+    found = await world.orchestrator.similar(1, 20, Trail(), "r2")
     assert sorted(one.id for one in found.similar) == [2, 5, 6]
     assert all(0 <= one.similarity <= 1 for one in found.similar)
     assert (found.total_count, found.request_id) == (3, "r2")
@@ -454,7 +454,7 @@ async def test_similar_people_leave_out_the_blocked_and_the_paused() -> None:
 
 async def test_similar_for_an_unknown_person_is_not_found() -> None:
     with pytest.raises(UnknownUser):
-        await crowd().orchestrator.similar(99, 20)
+        await crowd().orchestrator.similar(99, 20, Trail())
 
 
 def test_the_reply_encodes_to_the_fields_of_the_interface() -> None:
