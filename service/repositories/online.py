@@ -1,4 +1,4 @@
-"""Indexes on tables that replicas are writing to, for the use of migrations.
+"""Indexes on tables that replicas are writing to, and statistics of their columns, for the use of migrations.
 
 A plain `create index` holds up every writer of its table until it has read all of it, and its transaction holds back the feed of
 changes as long: about 25 s for 10 million slates. Built concurrently it holds up nobody.
@@ -7,7 +7,7 @@ It is no part of the migration's transaction, which it commits. So it comes firs
 was cut off: an index that is there stays, and one that is half built is built anew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from alembic import op
 from sqlalchemy import Connection, text
@@ -39,6 +39,18 @@ def create_index(name: str, table: str, what: str) -> None:
             _patiently(connection, lambda: _build(connection, name, table, what))
 
 
+def set_statistics(table: str, columns: Sequence[str], target: int) -> None:
+    """How closely ANALYZE looks at columns of the table and of its partitions: 0 for not at all, -1 for as it does by default.
+
+    It waits for vacuums, other DDL and those who make partitions, and only these wait for it. A transaction of its own, which
+    writes nothing before it has all its locks: one that had an xid would hold back the feed of changes meanwhile.
+    """
+    changes = ", ".join(f"alter column {column} set statistics {target}" for column in columns)
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        _patiently(connection, lambda: connection.execute(text(f"alter table {table} {changes}")))
+
+
 def _on_partitions(connection: Connection, name: str, table: str, what: str) -> None:
     """On each partition, then one over all of them. Partitions that are made meanwhile have it from the start; which are left is
     asked after each, since old ones are dropped meanwhile."""
@@ -55,7 +67,7 @@ def _build(connection: Connection, name: str, table: str, what: str) -> None:
     connection.execute(text(f"create index concurrently if not exists {name} on {table} {what}"))
 
 
-def _patiently(connection: Connection, work: Callable[[], None]) -> None:
+def _patiently(connection: Connection, work: Callable[[], object]) -> None:
     """Without a bound on waiting: it waits for the transactions that are open, and nobody waits for it."""
     before = connection.scalar(_LOCK_TIMEOUT)
     connection.execute(text("set lock_timeout = 0"))

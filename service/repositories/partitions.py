@@ -26,6 +26,14 @@ _CHILDREN = text(
     """
 )
 
+# None or -1 (before PostgreSQL 17) where ANALYZE goes by its default.
+_STATISTICS = text(
+    """
+    select string_agg(format('alter column %I set statistics %s', attname, attstattarget), ', ') from pg_attribute
+    where attrelid = cast(:table as regclass) and attnum > 0 and not attisdropped and attstattarget >= 0
+    """
+)
+
 
 async def ensure(session: AsyncSession, days_ahead: int) -> list[str]:
     """Make the partitions of today and the days ahead that are missing; their names."""
@@ -70,7 +78,7 @@ async def _make(session: AsyncSession, parted: Parted, day: date) -> None:
     """A new partition, with the day's rows that went to the default one, which PostgreSQL would refuse it for.
 
     Writers are stopped at the table itself: one that was already on its way to the default partition would find that this
-    does not take its row any more.
+    does not take its row any more. What ANALYZE is told of the table's columns is not among what LIKE copies.
     """
     table, column, name = parted.table, parted.column, _name(parted, day)
     start, end = (f"'{_midnight(at).isoformat()}'" for at in (day, day + timedelta(days=1)))
@@ -78,6 +86,11 @@ async def _make(session: AsyncSession, parted: Parted, day: date) -> None:
     for statement in (
         f"lock table only {table} in share row exclusive mode",
         f"create table {name} (like {table} including defaults including constraints)",
+    ):
+        await session.execute(text(statement))
+    if statistics := await session.scalar(_STATISTICS, {"table": table}):
+        await session.execute(text(f"alter table {name} {statistics}"))
+    for statement in (
         f"lock table {table}_default in access exclusive mode",
         f"{stray} insert into {name} select * from stray",
         f"alter table {table} attach partition {name} for values from ({start}) to ({end})",

@@ -97,7 +97,7 @@ def coming(tmp_path_factory: pytest.TempPathFactory) -> NextVersion:
 @contextmanager
 def operator(world: World, coming: NextVersion, folder: Path) -> Iterator[Operator]:
     """With a replica of this version, and callers until the end: none of their requests has failed or was degraded."""
-    words = {"0006": coming.before, "0008": coming.values, "20261122T101500-5f3c": world.newer}
+    words = {"0007": coming.before, "0009": coming.values, "20261122T101500-5f3c": world.newer}
     rotation = Rotation()
     with ExitStack() as stack:
         acting = Operator(world, folder, words, rotation, stack)

@@ -5,13 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
+from typing import TypeVar
 
 import asyncpg
 import pytest
+from sqlalchemy import Connection
 
 from service.repositories import revisions
+from service.repositories.database import Database
 from tests.embedded import ROOT
 from tests.next_version import write_revisions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,16 @@ class Versions:
 
     def this(self) -> None:
         self.become(False)
+
+
+async def in_connection(url: str, work: Callable[[Connection], T]) -> T:
+    """What the work says. Not in a transaction of ours: revisions begin and end their own."""
+    database = Database(url)
+    async with database.engine.connect() as connection:
+        result = await connection.run_sync(work)
+        await connection.commit()
+    await database.close()
+    return result
 
 
 async def until(connection: asyncpg.Connection, query: str) -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -16,12 +15,10 @@ from sqlalchemy import Connection
 
 from service.errors import SchemaOutdated
 from service.repositories import migrate
-from service.repositories.database import Database
 from service.repositories.partitions import PARTED
 from service.repositories.revisions import configuration, history
 from service.repositories.tables import metadata
-
-T = TypeVar("T")
+from tests.migrations.conftest import in_connection
 
 # All that a table is to PostgreSQL, in its own words. Partitions left out: they come and go.
 DESCRIPTION = """
@@ -56,14 +53,6 @@ async def relations(url: str) -> list[str]:
     functions = await connection.fetch("select proname from pg_proc where pronamespace = 'public'::regnamespace")
     await connection.close()
     return sorted(row[0] for row in [*rows, *functions] if not row[0].startswith("alembic_version"))
-
-
-async def in_connection(url: str, work: Callable[[Connection], T]) -> T:
-    database = Database(url)
-    async with database.engine.begin() as connection:
-        result = await connection.run_sync(work)
-    await database.close()
-    return result
 
 
 async def test_autogenerate_finds_no_difference(database_url: str) -> None:
