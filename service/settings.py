@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one")] = 8000
     api_keys: Annotated[str, Meta(description="API keys, `name:scope+scope:sha256`, comma-separated; empty: none")] = ""
-    allow_keyless_bind: Annotated[bool, Meta(description="Serve without keys on an address that is not loopback")] = False
+    allow_keyless_bind: Annotated[bool, Meta(description="Serve without keys on any address, and under any name")] = False
     metrics_open: Annotated[bool, Meta(description="Whether /metrics needs no key")] = True
     deadline_ms: Annotated[int, Meta(ge=1, description="Time for one recommendation request, ms")] = 250
     retrieval_share: Annotated[float, Meta(gt=0, le=1, description="Part of the deadline that retrieval may use")] = 0.60

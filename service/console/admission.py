@@ -5,19 +5,17 @@ A handler whose `opt` has `open` needs no session: the sign-in and the assets.
 
 import hmac
 from collections.abc import MutableMapping
-from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from service.console.sessions import COOKIE, Session, resume
 from service.controllers.exchange import exchange_of
-from service.controllers.keys import Keyring, is_loopback
+from service.controllers.hosts import require_own_host
+from service.controllers.keys import Keyring
 from service.controllers.queries import decode_query
 from service.controllers.routes import AnyRequest, read_body
 from service.errors import BadInput, Forbidden, Unauthorized, UnsupportedMedia
-from service.settings import Settings
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -32,8 +30,7 @@ each of its fields that nobody knows, and the sign-in is open to everybody."""
 async def admit(request: AnyRequest) -> None:
     """Raises Unauthorized without a session, and Forbidden for what another site may have sent."""
     keyring: Keyring = request.app.state.keyring
-    settings: Settings = request.app.state.settings
-    _require_own_host(request, keyring, settings)
+    require_own_host(request)
     if len(request.scope["query_string"]) > _MAX_BYTES:
         raise BadInput.of("query", f"must be at most {_MAX_BYTES >> 10} KiB long")
     session = resume(keyring, request.cookies.get(COOKIE))
@@ -68,24 +65,11 @@ def form_of(request: AnyRequest, into: type[S]) -> S:
     return decode_query(scope[_FORM], into)
 
 
-def _require_own_host(request: AnyRequest, keyring: Keyring, settings: Settings) -> None:
-    """Without keys the service is on loopback, where any site may lead a browser by a name of its own that resolves there."""
-    if keyring.is_open and is_loopback(settings.host) and not is_loopback(_hostname(request.headers.get("host", ""))):
-        raise Forbidden("Without API keys the console answers only under a name of this machine: localhost or 127.0.0.1")
-
-
 def _require_own_page(request: AnyRequest) -> None:
     """Browsers name the page's origin with every POST, and no page can make them lie."""
     _, _, origin = request.headers.get("origin", "").partition("://")
     if not origin or origin != request.headers.get("host", ""):
         raise Forbidden("This was not sent by a page of the console")
-
-
-def _hostname(host: str) -> str:
-    """Of a Host header, without the port; empty for what is none."""
-    with suppress(ValueError):  # brackets that do not close
-        return urlsplit(f"//{host}").hostname or ""
-    return ""
 
 
 async def _form(request: AnyRequest) -> bytes:

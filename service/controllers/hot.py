@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from service.controllers.exchange import ASGIApp, Exchange, Receive, Scope, Send, exchange_in
+from service.controllers.hosts import HostRule
 from service.controllers.keys import Keyring
 from service.controllers.queries import decode_query
 from service.controllers.shapes import RecommendationQuery
@@ -27,11 +28,12 @@ ROUTE = "/api/v1/recommendations/users/{user_id}/recommendations"
 
 _PATH = re.compile(re.escape(ROUTE).replace(r"\{user_id\}", "([1-9][0-9]{0,17})"))
 """With ids that surely are below 2^63; longer ones may be and go the controller's way."""
-_PLAIN_HOST = re.compile(rb"[A-Za-z0-9.:\[\]-]*")
+_PLAIN_HOST = re.compile(rb"[A-Za-z0-9.:\[\]-]{0,300}")
 """Litestar refuses requests with a strange Host; these are a part of those that it takes."""
 
 _QUERY_BYTES = 512
 _QUERIES = 1024
+_HOSTS = 256
 _JSON = (b"content-type", b"application/json")
 
 
@@ -50,11 +52,13 @@ class Answering(Protocol):
 class HotPath:
     """ASGI between what observes every request and the application. `find` gives who answers, once there is one."""
 
-    def __init__(self, inner: ASGIApp, keyring: Keyring, find: Callable[[], Answering | None]) -> None:
+    def __init__(self, inner: ASGIApp, keyring: Keyring, hosts: HostRule, find: Callable[[], Answering | None]) -> None:
         self.inner = inner
         self._keyring = keyring
+        self._rule = hosts
         self.find = find
         self._questions: dict[bytes, RecommendationRequest | None] = {}
+        self._admitted: set[tuple[object, bytes]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         viewer_id = viewer_of(scope)
@@ -98,7 +102,7 @@ class HotPath:
     def asked(self, scope: Scope, viewer_id: int, exchange: Exchange) -> RecommendationRequest | None:
         """What is asked, by somebody who may ask; None where that is for the controller to say."""
         question = self._question(scope["query_string"])
-        if question is None or exchange.bodiless or not self._admits(scope["headers"]):
+        if question is None or exchange.bodiless or not self._admits(scope):
             return None
         return replace(question, viewer_id=viewer_id, request_id=exchange.request_id)
 
@@ -115,10 +119,10 @@ class HotPath:
             question = self._questions[query] = _decoded(query)
             return question
 
-    def _admits(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Whether the key may read, as `shell` checks it, and the host is plain. Repeated headers are left to the controller."""
+    def _admits(self, scope: Scope) -> bool:
+        """Whether host and key may read, as `shell` checks them, and the host is plain. Repeated headers are the controller's."""
         host = authorization = None
-        for name, value in headers:
+        for name, value in scope["headers"]:
             if name == b"host":
                 if host is not None:
                     return False
@@ -127,7 +131,7 @@ class HotPath:
                 if authorization is not None:
                     return False
                 authorization = value
-        if host is not None and not _PLAIN_HOST.fullmatch(host):
+        if host is not None and not self._admits_host(scope.get("server"), host):
             return False
         if self._keyring.is_open:
             return True
@@ -135,6 +139,18 @@ class HotPath:
             self._keyring.require(None if authorization is None else authorization.decode("latin-1"), "read")
         except AmityError:
             return False
+        return True
+
+    def _admits_host(self, server: tuple[str, object] | None, host: bytes) -> bool:
+        """Looked up: a service is called by few names."""
+        called = (server, host)
+        if called in self._admitted:
+            return True
+        if not _PLAIN_HOST.fullmatch(host) or not self._rule.admits(server, host.decode()):
+            return False
+        if len(self._admitted) >= _HOSTS:
+            self._admitted.clear()
+        self._admitted.add(called)
         return True
 
 

@@ -17,7 +17,7 @@ _REF = "#/components/schemas/{name}"
 _ERRORS = {
     400: "The body is not JSON",
     401: "An API key is missing or unknown",
-    403: "The API key lacks the scope",
+    403: "The API key lacks the scope, or the service has no keys and was called by a name that is not of its machine",
     404: "There is nobody, or nothing, of that id or name",
     405: "The route does not take this method; `Allow` names those it takes",
     409: "What is asked for conflicts with how things stand; `detail` says with what",

@@ -52,7 +52,7 @@ class Wire:
         reader, writer, is_used = await self._connection()
         content = b"" if body is None else json.dumps(body).encode()
         kind = "" if body is None else "Content-Type: application/json\r\n"
-        head = f"{method} {path} HTTP/1.1\r\nHost: replica\r\n{kind}Content-Length: {len(content)}\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{kind}Content-Length: {len(content)}\r\n\r\n"
         try:
             begun_s = time.monotonic()
             writer.write(head.encode() + content)
@@ -75,7 +75,7 @@ class Wire:
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples whose name and labels begin so: `amity_x_total` or `amity_x_total{stage="ranking"`."""
         reader, writer = await asyncio.open_connection(*self._address)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         said = (await reader.read()).decode()
         writer.transport.abort()
         samples = (line for line in said.splitlines() if line.startswith(name) and line[len(name)] in " {,}")

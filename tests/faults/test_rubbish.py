@@ -35,12 +35,12 @@ def exchange(replica: Replica, request: bytes, patience_s: float = 30.0) -> byte
 
 
 def get(path: bytes, headers: bytes = b"") -> bytes:
-    return b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + headers + b"\r\n"
+    return b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + headers + b"\r\n"
 
 
 def post(path: bytes, body: bytes, kind: bytes = b"application/json") -> bytes:
     length = str(len(body)).encode()
-    head = b"POST " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: " + kind
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: " + kind
     return head + b"\r\nContent-Length: " + length + b"\r\n\r\n" + body
 
 
@@ -56,19 +56,19 @@ def in_the_one_shape(answer: bytes) -> bool:
 NOT_HTTP = {
     "words": b"hello there\r\n\r\n",
     "no version": b"GET /\r\n\r\n",
-    "another version": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+    "another version": b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(40),
     "NULs": bytes(5000),
     "a header without a name": b"GET / HTTP/1.1\r\n: a\r\n\r\n",
     "a header with a NUL": b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n",
-    "raw bytes": b"GET /\xff\xfe?gender=\xff HTTP/1.1\r\nHost: a\r\n\r\n",
-    "two lengths": b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-    "a length that is none": b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n{}",
-    "an enormous length": b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nContent-Length: " + HUGE + b"\r\n\r\n{}",
-    "a chunk that is none": b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-    "huge headers": b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 2_000_000 + b"\r\n\r\n",
-    "many headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Many: a\r\n" * 20_000 + b"\r\n",
+    "raw bytes": b"GET /\xff\xfe?gender=\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "two lengths": b"POST /api/v1/interactions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+    "a length that is none": b"POST /api/v1/interactions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}",
+    "an enormous length": b"POST /api/v1/interactions HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + HUGE + b"\r\n\r\n{}",
+    "a chunk that is none": b"POST /api/v1/interactions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "huge headers": b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 2_000_000 + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-Many: a\r\n" * 20_000 + b"\r\n",
 }
 
 
@@ -140,7 +140,7 @@ def test_half_a_body_and_silence_hold_up_nobody(replica: Replica) -> None:
 
 
 def test_requests_in_a_row_on_one_connection_are_answered_in_order(replica: Replica) -> None:
-    one = b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Request-ID: number-%d\r\n\r\n"
+    one = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: number-%d\r\n\r\n"
     with socket.create_connection(replica.address, timeout=30) as connection:
         connection.sendall(b"".join(one % turn for turn in range(20)))
         received = b""

@@ -70,7 +70,7 @@ async def early(served: Served) -> Early:
 
 
 def get(*headers: bytes, viewer: int = 1, limit: int = 5, version: bytes = b"1.1", last: bool = True) -> bytes:
-    lines = [b"Host: a", b"X-Request-ID: r1", *headers, *([b"Connection: close"] if last else [])]
+    lines = [b"Host: localhost", b"X-Request-ID: r1", *headers, *([b"Connection: close"] if last else [])]
     return b"GET " + PATH % (viewer, limit) + b" HTTP/" + version + b"\r\n" + b"".join(b"%b\r\n" % one for one in lines) + b"\r\n"
 
 
@@ -103,7 +103,8 @@ SAYINGS: dict[str, tuple[tuple[bytes, ...], int]] = {
     "POST": ((get().replace(b"GET", b"POST"),), 0),
     "a caller's trace": ((get(b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),), 1),
     "an odd id": ((get().replace(b"r1", b"r 1"),), 1),
-    "a strange host": ((get().replace(b"Host: a", b"Host: a/b"),), 0),
+    "the host of another site": ((get().replace(b"Host: localhost", b"Host: evil.example"),), 0),
+    "a strange host": ((get().replace(b"Host: localhost", b"Host: a/b"),), 0),
     "a wrong parameter": ((get().replace(b"limit=5", b"limit=0"),), 0),
     "nobody": ((get(viewer=999),), 0),
 }

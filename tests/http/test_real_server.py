@@ -14,6 +14,8 @@ from service.app import build_server
 from service.domain import Profile
 from service.settings import Settings
 
+POST = b"POST /api/v1/interactions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
 
 class Served:
     """A running server; `stop` asks it as SIGTERM does, and waits until it has drained."""
@@ -78,7 +80,7 @@ async def test_head_keeps_the_connection_in_order_and_leaves_no_impression(serve
     def written() -> float:
         return metrics.REGISTRY.get_sample_value("amity_impressions_written_total") or 0
 
-    before, path = written(), b" /api/v1/recommendations/users/1/recommendations?limit=7 HTTP/1.1\r\nHost: a\r\n"
+    before, path = written(), b" /api/v1/recommendations/users/1/recommendations?limit=7 HTTP/1.1\r\nHost: localhost\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(b"HEAD" + path + b"\r\nGET" + path + b"Connection: close\r\n\r\n")
     head, _, rest = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
@@ -99,18 +101,14 @@ async def test_head_is_no_defect(served: Served, caplog: pytest.LogCaptureFixtur
 
 
 async def test_an_endless_chunked_body_is_cut_off(served: Served) -> None:
-    head = (
-        b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     answer = await exchange(served, head + chunk * 40)
     assert answer.startswith(b"HTTP/1.1 413")
 
 
 async def test_a_body_announced_as_huge_is_refused_before_it_comes(served: Served) -> None:
-    head = (
-        b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n"
-    )
+    head = POST + b"Content-Length: 99999999999\r\n\r\n"
     assert (await exchange(served, head)).startswith(b"HTTP/1.1 413")
 
 
@@ -118,16 +116,14 @@ async def test_a_body_announced_as_huge_is_refused_before_it_comes(served: Serve
     "path", [b"/%00", b"/%ff/x", b"/api/v1/users/%2e%2e", b"/api/v1/users/1%0d%0aX-Evil:%201", b"/" + b"a" * 60000]
 )
 async def test_odd_paths_are_no_defects(served: Served, path: bytes) -> None:
-    answer = await exchange(served, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = await exchange(served, b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.split(b" ", 2)[1] in (b"400", b"404", b"422")
     assert b"X-Evil" not in answer.split(b"\r\n\r\n")[0]
 
 
 async def test_a_caller_who_leaves_in_the_middle_of_a_body_harms_nobody(served: Served) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    writer.write(
-        b"POST /api/v1/interactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-    )
+    writer.write(POST + b"Content-Length: 100\r\n\r\n{")
     await writer.drain()
     writer.close()
     await writer.wait_closed()

@@ -180,6 +180,9 @@ headers = st.lists(
     st.sampled_from(
         [
             (b"host", b"amity:8000"),
+            (b"host", b"localhost:8000"),
+            (b"host", b"[::1]"),
+            (b"host", b"a" * 301),
             (b"host", b"a/b"),
             (b"authorization", b"Bearer s3cret"),
             (b"authorization", b"bearer  s3cret "),
