@@ -1,5 +1,6 @@
 """PromQL as Prometheus reads it: which series an expression asks for, by which labels, and what labels its answer has."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +22,8 @@ def series() -> dict[str, set[str]]:
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             for suffix in _SUFFIXES[str(metric._type)]:
-                if suffix == "_sum" and metric._kwargs["buckets"][0] < 0:
-                    continue  # a sum that may fall is not exposed
+                if suffix in ("_count", "_sum") and metric._kwargs["buckets"][0] < 0:
+                    continue  # where a sum may fall, only buckets are exposed
                 found[metric._name + suffix] = set(metric._labelnames) | ({"le"} if suffix == "_bucket" else set())
     return found
 
@@ -52,6 +53,16 @@ def selectors(node: Any) -> list[tuple[str, set[str]]]:
     ]
 
 
+def matchers(node: Any) -> set[tuple[str, str, str]]:
+    """Metric, label and value, or pattern of values, of each matcher; those that leave out none are none."""
+    return {
+        (str(one.name), matcher.name, re.escape(matcher.value) if matcher.op == promql.MatchOp.Equal else matcher.value)
+        for one in walk(node)
+        if isinstance(one, promql.VectorSelector)
+        for matcher in one.matchers.matchers
+    }
+
+
 def labels_of(node: Any) -> set[str]:
     """The labels that the answer can have, as far as Prometheus tells them from the expression alone."""
     if isinstance(node, promql.AggregateExpr):
@@ -68,6 +79,17 @@ def labels_of(node: Any) -> set[str]:
         return left | right if str(node.op) == "or" else left or right
     inner = getattr(node, "expr", None)
     return set() if inner is None else labels_of(inner)
+
+
+def groupings(node: Any) -> list[tuple[set[str], set[str]]]:
+    """Of each `by`, `without` and `on`: the labels that it names, and those that what it is said of can have."""
+    found = []
+    for one in walk(node):
+        if isinstance(one, promql.AggregateExpr) and one.modifier:
+            found.append((set(one.modifier.labels), labels_of(one.expr)))
+        if isinstance(one, promql.BinaryExpr) and one.modifier and one.modifier.matching:
+            found.append((set(one.modifier.matching.labels), labels_of(one.lhs) & labels_of(one.rhs)))
+    return found
 
 
 def raw_counters(node: Any, inside: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from service import metrics
 from tests.embedded import ROOT
 from tests.observing import quoted, table
-from tests.promql import SCRAPED, parsed, selectors, series
+from tests.promql import SCRAPED, groupings, parsed, selectors, series
 
 K8S = ROOT / "k8s"
 OF_PROCESS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
@@ -38,6 +38,9 @@ def expressions() -> dict[str, str]:
         for panel in board["panels"]:
             for number, target in enumerate(panel.get("targets", ())):
                 found[f"{path.stem}: {panel['title']} {number}"] = target["expr"]
+        for note in board["annotations"]["list"]:
+            if "expr" in note:
+                found[f"{path.stem}: {note['name']}"] = note["expr"]
     for path in sorted(K8S.rglob("*alerts*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
             for group in document["spec"]["groups"]:
@@ -76,3 +79,34 @@ def test_dashboards_and_alerts_ask_for_metrics_of_the_table_by_their_labels(wher
     for name, labels in selectors(parsed(expressions()[where])):
         assert name in listed or re.sub(r"_(bucket|count|sum)$", "", name) in listed, f"{name} is no metric of ours"
         assert labels - SCRAPED - {"__name__"} <= known[name], f"{name} has no labels {labels - known[name]}"
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_dashboards_and_alerts_group_by_labels_that_there_are(where: str) -> None:
+    for named, there in groupings(parsed(expressions()[where])):
+        assert named <= there | SCRAPED, f"nothing has the labels {named - there}"
+
+
+def test_choices_of_dashboards_are_labels_that_there_are() -> None:
+    asked = [
+        re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, (\w+)\)", each["query"]["query"])
+        for path in sorted((K8S / "dashboards").glob("*.json"))
+        for each in json.loads(path.read_text())["templating"]["list"]
+        if each["type"] == "query"
+    ]
+    assert asked
+    for found in asked:
+        assert found is not None
+        assert found[2] in series()[found[1]] | SCRAPED
+
+
+def test_series_that_tests_know_are_those_that_are_exposed() -> None:
+    exposed: dict[str, set[str]] = {}
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            like = type(metric)(metric._name, "As it is.", metric._labelnames, registry=None, **metric._kwargs)
+            if metric._labelnames:
+                like.labels(*metric._labelnames)
+            exposed |= {each.name: set(each.labels) for family in like.collect() for each in family.samples}
+    told = {name: labels for name, labels in series().items() if name not in OF_PROCESS}
+    assert told == {name: labels for name, labels in exposed.items() if not name.endswith("_created")}
