@@ -20,7 +20,7 @@ from service.recommend.interleave import Interleaving
 from service.recommend.messages import NOBODY_KNOWN, NOTHING_WORKS, explain
 from service.recommend.performance import Performance
 from service.recommend.pool_store import HELD_NO_MORE, HELD_SLATE, Wanted, told_of
-from service.recommend.pools import PoolKey, digest_of
+from service.recommend.pools import Digest, PoolKey, digest_of
 from service.recommend.ports import ImpressionSink, Models, ModelSource, RouterSource, TokenSource, Trail
 from service.recommend.ready import Ready
 from service.recommend.renewals import Renewals
@@ -281,12 +281,11 @@ class Orchestrator:
         models: Models,
         algorithm: str,
         bundle: str | None,
-        digest: Callable[..., str] = digest_of,
+        digest: Digest = digest_of,
     ) -> PoolKey:
         ranker = models.rankers.get(algorithm)
         version = (algorithm, ranker.version if ranker else "")
-        sources = self._courses.computation.sources
-        return PoolKey(request.viewer_id, digest(request.filters, request.exclude_seen, bundle, version, sources))
+        return PoolKey.of(request, bundle, version, self._courses.computation.sources, digest)
 
     def _asked_of(self, request: RecommendationRequest) -> str:
         """Whom a request is counted against that was not even routed: a name of ours, since callers could invent any number."""

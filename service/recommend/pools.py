@@ -5,6 +5,7 @@ generations under which it was computed: one for everybody and one for its viewe
 replace. They are read together with the pool, and a pool of other generations is a miss.
 """
 
+from collections.abc import Callable
 from typing import Literal
 from uuid import UUID
 
@@ -84,6 +85,14 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, array_like=True, eq=False)
         return len(self.ids) // 8
 
 
+Digest = Callable[[Filters, bool, str | None, tuple[str, str], str], str]
+
+
+def digest_of(filters: Filters, exclude_seen: bool, bundle: str | None, algorithm: tuple[str, str], sources: str) -> str:
+    """What a key holds beside the viewer."""
+    return xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode((bundle, algorithm, sources, exclude_seen, filters)))
+
+
 class PoolKey(msgspec.Struct, frozen=True):
     """All that changes the result, but for the viewer's own state, which the value bears."""
 
@@ -91,9 +100,17 @@ class PoolKey(msgspec.Struct, frozen=True):
     digest: str
 
     @classmethod
-    def of(cls, request: RecommendationRequest, bundle: str | None, algorithm: tuple[str, str], sources: str) -> "PoolKey":
-        """`algorithm` is the ranker's name and its plug-in's version; `sources` the source configuration in words."""
-        return cls(request.viewer_id, digest_of(request.filters, request.exclude_seen, bundle, algorithm, sources))
+    def of(
+        cls,
+        request: RecommendationRequest,
+        bundle: str | None,
+        algorithm: tuple[str, str],
+        sources: str,
+        digest: Digest = digest_of,
+    ) -> "PoolKey":
+        """`algorithm` is the ranker's name and its plug-in's version; `sources` the source configuration in words; `digest` is
+        `digest_of`, or one that keeps what that gave."""
+        return cls(request.viewer_id, digest(request.filters, request.exclude_seen, bundle, algorithm, sources))
 
     @property
     def pool(self) -> str:
@@ -102,11 +119,6 @@ class PoolKey(msgspec.Struct, frozen=True):
     @property
     def lease(self) -> str:
         return keys.lease(self.viewer_id, self.digest)
-
-
-def digest_of(filters: Filters, exclude_seen: bool, bundle: str | None, algorithm: tuple[str, str], sources: str) -> str:
-    """What a key holds beside the viewer."""
-    return xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode((bundle, algorithm, sources, exclude_seen, filters)))
 
 
 class Lives(msgspec.Struct, frozen=True):
