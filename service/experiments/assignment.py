@@ -38,14 +38,3 @@ def bounds(weights: Sequence[float]) -> tuple[int, ...]:
     """
     sums = list(accumulate(weights))
     return tuple(int(N_BUCKETS * so_far / sums[-1] + 0.5) for so_far in sums)
-
-
-def takes_part(experiment: Experiment, unit: str) -> bool:
-    found = bucket(share_salt(experiment), unit)
-    return any(start <= found < end for start, end in experiment.buckets)
-
-
-def arm_index(experiment: Experiment, unit: str) -> int:
-    """The arm of a unit, whether or not it takes part."""
-    found = bucket(arm_salt(experiment), unit)
-    return sum(found >= end for end in bounds([arm.weight for arm in experiment.arms]))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from service.domain_experiments import Experiment
-from service.experiments.assignment import arm_index, takes_part
+from tests.assignment import arm_index, takes_part
 from tests.embedded import eventually
 from tests.faults.conftest import World
 from tests.faults.misbehaving import install, plugins

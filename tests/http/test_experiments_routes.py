@@ -12,8 +12,8 @@ import pytest
 
 from service.domain import Profile
 from service.domain_experiments import Experiment
-from service.experiments.assignment import arm_index, takes_part
 from service.settings import Settings
+from tests.assignment import arm_index, takes_part
 from tests.http.conftest import serving
 from tests.http.test_hot_path import ask, the_long_way, warmed
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from service.domain_experiments import N_BUCKETS, Arm, Experiment
-from service.experiments.assignment import arm_index, bounds, bucket, takes_part
+from service.experiments.assignment import bounds, bucket
 from service.experiments.lifecycle import ramp, start
+from tests.assignment import arm_index, takes_part
 from tests.programs import program
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

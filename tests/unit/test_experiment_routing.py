@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from service.domain import ExperimentArm, RecommendationRequest
 from service.domain_experiments import Arm, ClusterMap, Experiment
 from service.errors import ExperimentConflict, UnknownAlgorithm
-from service.experiments import assignment, lifecycle, routing
+from service.experiments import lifecycle, routing
 from service.experiments.routing import Routed, Router
+from tests import assignment
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 INSTALLED = ("heuristic", "v1", "v2", "v3")

@@ -7,9 +7,9 @@ import pytest
 
 from service.domain import ExperimentArm, Filters, RecommendationRequest, Relations
 from service.domain_experiments import Arm, Experiment
-from service.experiments.assignment import arm_index
 from service.experiments.routing import Router
 from service.metrics import REGISTRY
+from tests.assignment import arm_index
 from tests.fakes import NOW, FakeRanker, World, loaded, person
 
 
