@@ -70,9 +70,7 @@ IMPRESSIONS_DROPPED = Counter(
     ["arm"],
     registry=REGISTRY,
 )
-FEATURES_DROPPED = Counter(
-    "amity_served_features_dropped_total", "Pools whose features were not written, for want of memory.", registry=REGISTRY
-)
+FEATURES_DROPPED = Counter("amity_served_features_dropped_total", "Pools whose features were not written.", registry=REGISTRY)
 IMPRESSIONS_WRITTEN = Counter("amity_impressions_written_total", "Slates written.", registry=REGISTRY)
 GUARDRAIL_ROUNDS = Counter(
     "amity_guardrail_rounds_total",

@@ -74,6 +74,10 @@ def queue(store: Store, capacity: int = 2 * BATCH) -> ImpressionQueue:
     return ImpressionQueue(store, flush_s=0.001, capacity=capacity)
 
 
+def features_dropped() -> float:
+    return REGISTRY.get_sample_value("amity_served_features_dropped_total") or 0.0
+
+
 def dropped(arm: str) -> float:
     return REGISTRY.get_sample_value("amity_impressions_dropped_total", {"arm": arm}) or 0.0
 
@@ -159,7 +163,7 @@ async def test_while_the_database_is_away_the_features_that_wait_are_bounded_and
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "FEATURES_WAITING", 3)
-    store, before = Store(), REGISTRY.get_sample_value("amity_served_features_dropped_total") or 0.0
+    store, before = Store(), features_dropped()
     waiting = queue(store)
     for _ in range(2):
         for _ in range(5):
@@ -167,7 +171,24 @@ async def test_while_the_database_is_away_the_features_that_wait_are_bounded_and
         waiting.offer(None, features())
         await waiting.flush()
     assert (store.batches, store.n_features) == ([5, 5], [3, 3])
-    assert (REGISTRY.get_sample_value("amity_served_features_dropped_total") or 0.0) - before == 6
+    assert features_dropped() - before == 6
+
+
+async def test_the_features_of_a_slate_that_does_not_fit_are_counted_too() -> None:
+    waiting, before = queue(Store(), capacity=1), features_dropped()
+    waiting.offer(shown(), features())
+    waiting.offer(shown(), features())
+    waiting.offer(None, features())
+    assert features_dropped() - before == 2
+
+
+async def test_the_features_that_wait_at_the_end_are_counted_as_dropped() -> None:
+    store, before = Store(), features_dropped()
+    store.failure = DatabaseUnavailable()
+    waiting = queue(store)
+    waiting.offer(None, features())
+    await waiting.close(Deadline(1))
+    assert features_dropped() - before == 1
 
 
 async def test_what_does_not_fit_is_dropped_and_counted_by_its_arm() -> None:
