@@ -5,6 +5,7 @@ The line that each answered request leaves goes a short way where lines are JSON
 
 import asyncio
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
@@ -19,6 +20,9 @@ import structlog
 _ENCODER = msgspec.json.Encoder(enc_hook=repr)
 _ANSWERS = structlog.get_logger("amity.http")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO}
+
+_QUOTED = re.compile(r"\n|<|\((?!\))")
+"""Where asyncio begins to quote: a line of its own, a representation, arguments."""
 
 _GRAVE = frozenset({"warning", "error", "critical", "exception"})
 
@@ -133,6 +137,7 @@ def configure_logging(log_format: str, log_level: str, stream: TextIO | None = N
         structlog.contextvars.merge_contextvars,
         _with_request,
         structlog.processors.add_log_level,
+        _without_values,
         _without_message,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -171,6 +176,14 @@ def _json(line: Any, **_: Any) -> str:
 
 def _with_request(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     _add_request(event, level, _of_request.get())
+    return event
+
+
+def _without_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """asyncio's lines and uvloop's up to where they quote a callback with all that it was given, or a task."""
+    record = event.get("_record")
+    if record is not None and record.name == "asyncio":
+        event["event"] = _QUOTED.split(str(event["event"]), maxsplit=1)[0].rstrip()
     return event
 
 

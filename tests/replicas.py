@@ -17,7 +17,7 @@ from tests.embedded import ROOT, eventually
 
 AMITY = [sys.executable, "-m", "service.cli"]
 START_S = 90.0
-_STRANGE = re.compile(r"Traceback|Task exception|never awaited|unexpected error")
+_STRANGE = re.compile(r"Traceback|Task exception|Exception in|never awaited|unexpected error")
 _SERVES = re.compile(r"Amity serves on (http://\S+)")
 
 PATIENT = {

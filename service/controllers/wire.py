@@ -25,6 +25,7 @@ class OurHttp(HttpToolsProtocol):
 
     _in_head = False
     _head_bytes = 0
+    _at_work: RequestResponseCycle | None = None
     _idle_since_s: float | None = None
 
     def __init__(self, *given: Any, early: Early | None = None, **options: Any) -> None:
@@ -47,6 +48,7 @@ class OurHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._at_work = cycle
         start = partial(super()._start_asgi_task, cycle, app)
         early = self._early
         if early is None or self.flow.write_paused or not early.take(cycle.scope, partial(self._give, cycle), start):
@@ -94,7 +96,12 @@ class OurHttp(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells the request that came last. Of several in a row it is the first that is being answered, and to write to a
+        lost connection raises with uvloop."""
         super().connection_lost(exc)
+        if self._at_work is not None and not self._at_work.response_complete:
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

@@ -1,14 +1,17 @@
 """Log lines: their one form, whichever way they go, and what they never say."""
 
+import asyncio
 import io
 import json
 import logging
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import structlog
+import uvloop
 
 from service import logs
 from service.logs import configure_logging, reset_logging
@@ -58,6 +61,20 @@ def test_an_exception_is_logged_by_its_type_and_its_frames_never_by_its_message(
         assert (line["error_type"], "exc_info" in line) == ("KeyError", False)
         assert re.fullmatch(r"test_logs\.py:\d+ fail", line["frames"][-1])
     assert lines.getvalue().count("\n") == 2
+    assert "Alice" not in lines.getvalue()
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_callback_that_failed_is_logged_without_what_it_was_given(lines: io.StringIO, make_loop: Any) -> None:
+    def fail_on(person: str) -> None:
+        fail()
+
+    loop = make_loop()
+    loop.call_soon(fail_on, "Alice")
+    loop.call_soon(partial(fail_on, "Alice"))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert lines.getvalue().count("Exception in callback") == 2
     assert "Alice" not in lines.getvalue()
 
 
