@@ -39,7 +39,7 @@ EXPERIMENT_ANSWERS = LoopCounter(
 )
 DEGRADED = Counter(
     "amity_degraded_total",
-    "Things that were bent so that a request could be answered.",
+    "Things that were bent so that recommendations could be answered.",
     ["stage", "reason"],
     registry=REGISTRY,
 )
@@ -140,7 +140,7 @@ SHADOW_FAILURES = Counter(
 """The reasons of `degraded` for a ranker, and `no_room`: as many were waiting as may."""
 TRACES = Counter(
     "amity_traces_total",
-    "Traces of requests: sent, failed (the collector did not take them), dropped (more were waiting than may).",
+    "Traces: sent, failed (the collector did not take them), dropped (more were waiting than may).",
     ["outcome"],
     registry=REGISTRY,
 )
