@@ -121,7 +121,7 @@ def _listen(found: Found, arguments: list[str], law_s: float) -> bool:
                 found.give_up(f"it did not end within {law_s:g} s")
                 return False
             found.take(line)
-        code = process.wait()
+        code = _code(process)
         if found.at_work is not None or code:
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
             found.give_up(f"it ended the process {how}")
@@ -142,11 +142,17 @@ def _suite(arguments: list[str], done: list[str]) -> Iterator[tuple[subprocess.P
         try:
             yield process, reading
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     finally:
         os.close(reading)
+
+
+def _code(process: subprocess.Popen[bytes]) -> int:
+    """With what it ends, as `wait` gives it; left unreaped, so that its group is surely still its own when that is killed."""
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def _lines(descriptor: int, wait_s: float) -> Iterator[str | None]:

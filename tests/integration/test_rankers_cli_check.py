@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.replicas import amity
 
 MODULE = """
 import os
+import subprocess
 import threading
 
 import numpy as np
@@ -50,6 +52,14 @@ def missing(batch):
     return sound(batch)
 
 
+def leaving(batch):
+    if "AMITY_LEFT" in os.environ:
+        left = subprocess.Popen(["sleep", "600"])
+        with open(os.environ.pop("AMITY_LEFT"), "w") as told:
+            told.write(str(left.pid))
+    return sound(batch)
+
+
 def ranker(name, score=sound, **body):
     globals()[name] = type(name, (Sound,), {"score": staticmethod(score), **body})
 
@@ -66,6 +76,7 @@ ranker("RaisesOnNan", missing)
 ranker("Pickles", dump=lambda self, ranker: {"nothing": np.array([self])})
 ranker("Hangs", lambda batch: FOREVER.wait() if len(batch.features) == 700 else sound(batch))
 ranker("Ends", lambda batch: os._exit(3) if len(batch.features) == 700 else sound(batch))
+ranker("LeavesOne", leaving)
 ranker("Other", contract_version=2)
 ranker("Strange", required_features=("shoe_size",))
 """
@@ -85,7 +96,7 @@ BREAKS = {
     "absent": (LOADS, "No module named 'no_such_module'"),
     "nothing": (LOADS, "has no attribute 'NoSuchRanker'"),
 }
-VALUES = {name: f"bad_plugins:{name}" for name in ("Sound", "Hangs", "Ends", *BREAKS)}
+VALUES = {name: f"bad_plugins:{name}" for name in ("Sound", "Hangs", "Ends", "LeavesOne", *BREAKS)}
 VALUES |= {"absent": "no_such_module:Ranker", "nothing": "bad_plugins:NoSuchRanker"}
 
 
@@ -138,6 +149,19 @@ def test_what_does_not_come_back_is_given_up_and_the_other_laws_are_tried(name: 
     laws = check(name, 10)
     assert broken(laws) == {"two threads get the same answers as one": said}
     assert len(laws) > 15
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_a_plug_in_leaves_running_is_ended_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMITY_LEFT", str(tmp_path / "left"))
+    check("LeavesOne", 60)
+    left = int((tmp_path / "left").read_text())
+    status = Path(f"/proc/{left}/status")
+    for _ in range(500):  # a killed process takes a moment to be gone
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return
+        time.sleep(0.01)
+    pytest.fail("it still runs")
 
 
 def test_what_the_suite_needs_and_is_not_there_is_named() -> None:
