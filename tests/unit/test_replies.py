@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.domain import RecommendationRequest
+from service.domain import RecommendationRequest, Slate
 from service.domain_experiments import Arm, Experiment
 from service.experiments.lifecycle import start
 from service.experiments.routing import Router
@@ -23,12 +23,16 @@ def bent() -> World:
     return world
 
 
+def trial(design: Any, traffic: float = 1.0) -> Router:
+    arms = (Arm(name="control", algorithm_version="v1"), Arm(name="treatment", algorithm_version="v2"))
+    given = Experiment(name="trial", salt="s", design=design, traffic=traffic, arms=arms, created_at=NOW)
+    return Router("v1", [start(given, (), NOW)])
+
+
 def in_experiment(design: Any) -> World:
     world = crowd()
     world.rankers["v2"] = loaded("v2", FakeRanker())
-    arms = (Arm(name="control", algorithm_version="v1"), Arm(name="treatment", algorithm_version="v2"))
-    given = Experiment(name="trial", salt="s", design=design, traffic=1.0, arms=arms, created_at=NOW)
-    world.router = Router("v1", [start(given, (), NOW)])
+    world.router = trial(design)
     return world
 
 
@@ -67,3 +71,33 @@ async def test_the_row_of_a_slate_that_is_held_is_the_one_object_of_all_its_impr
     assert await world.orchestrator.ready(request) is not None
     first, second = world.impressions.slates
     assert first.people is second.people
+
+
+async def test_the_row_of_a_slate_says_of_each_position_what_the_reply_says_and_how_likely_it_was() -> None:
+    world = crowd(60)
+    world.exploration_share = 0.5
+    reply = await world.build().reply(RecommendationRequest(viewer_id=1, limit=10))
+    row, told = world.impressions.slates[0].people, reply.slate.recommendations
+    said = zip(row.candidate_ids, row.scores, row.exploration, row.sources, strict=True)
+    assert list(said) == [(one.id, one.match_score, one.slot == "exploration", one.sources) for one in told]
+    assert row.propensities == (1.0,) * 5 + (5 / 49,) * 5  # 59 could be shown, of whom the first ten are not drawn
+
+
+async def test_figures_are_rounded_in_a_reply_and_in_one_that_was_there() -> None:
+    world = crowd()
+    request = RecommendationRequest(viewer_id=1, limit=5)
+    reply = await world.orchestrator.reply(request)
+    ready = await world.orchestrator.ready(request)
+    assert ready is not None
+    for body in (reply.body, ready.body):
+        slate = msgspec.json.decode(body, type=Slate)
+        assert slate.generation_time_ms == round(slate.generation_time_ms, 3)
+        assert [one.match_score for one in slate.recommendations] == [0.9756, 0.975, 0.9744, 0.9737, 0.973]
+
+
+@pytest.mark.parametrize(("share_in_trial", "n_rows"), [(0.0, 0), (1.0, 1)])
+async def test_an_empty_answer_leaves_a_row_for_an_arm_only(share_in_trial: float, n_rows: int) -> None:
+    world = of_nobody_known()
+    world.router = trial("ab", share_in_trial)
+    assert (await world.orchestrator.reply(RecommendationRequest(viewer_id=1))).total_count == 0
+    assert len(world.impressions.slates) == n_rows

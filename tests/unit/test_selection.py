@@ -1,11 +1,14 @@
 """The order of candidates and the slate taken from it."""
 
+from uuid import UUID
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.recommend.selection import in_order_of_lots, order, select
+from service.recommend.pools import Pool, decode, encode
+from service.recommend.selection import LOTS_KEPT, among, in_order_of_lots, lots_of, order, select
 
 scores_ = st.lists(st.sampled_from([0.1, 0.5, 0.9, np.nan, np.inf]), min_size=1, max_size=30)
 
@@ -48,6 +51,10 @@ def test_a_share_of_the_positions_explores_and_stands_last_in_the_order_of_score
     assert 20 <= explored[0] < explored[1]
 
 
+def test_a_part_of_a_position_explores_nothing() -> None:
+    assert [slot for _, slot in chosen(100, 20, 0.14, list(range(100)))].count("exploration") == 2
+
+
 def test_nobody_is_pushed_out_when_everyone_fits() -> None:
     assert chosen(20, 20, 0.5, list(range(20))) == [(index, "ranked") for index in range(20)]
 
@@ -62,6 +69,46 @@ def test_the_same_seed_draws_the_same_and_others_draw_others() -> None:
     draws = {tuple(chosen(200, 20, 0.1, list(range(200)), seed)) for seed in range(20)}
     assert chosen(200, 20, 0.1, list(range(200)), 3) in map(list, draws)
     assert len(draws) > 10
+
+
+def test_a_lot_is_the_person_s_wherever_they_stand() -> None:
+    ids, may = np.arange(1, 101), np.arange(1, 101) % 3 > 0
+    shuffled = np.random.default_rng(1).permutation(100)
+    assert (ids[in_order_of_lots(ids, may, 5)] == ids[shuffled][in_order_of_lots(ids[shuffled], may[shuffled], 5)]).all()
+
+
+def pool(number: int) -> Pool:
+    """Of 100 people, of whom `explore` found those with odd ids."""
+    ids = np.arange(1, 101)
+    return Pool(
+        pool_id=UUID(int=number),
+        algorithm_version="v1",
+        bundle_version=None,
+        source_names=("mutual_taste", "explore"),
+        ids=ids.astype("<i8").tobytes(),
+        scores=np.linspace(1, 0, 100).astype("<f4").tobytes(),
+        found_by=np.where(ids % 2, 3, 1).astype("<u8").tobytes(),
+        viewer_digest=1,
+        opinions=1,
+        generations=("a", "b"),
+        created_at_s=0.0,
+    )
+
+
+def test_the_lots_of_a_pool_are_the_same_on_every_replica_and_others_than_of_another_pool() -> None:
+    mine = lots_of(pool(7))
+    theirs = decode(encode(pool(7)))
+    assert theirs is not None
+    assert lots_of(theirs).tolist() == mine.tolist() != lots_of(pool(8)).tolist()
+    assert sorted(mine.tolist()) == list(range(0, 100, 2))
+
+
+def test_the_hopefuls_are_those_of_the_lowest_lots_kept_who_are_left_and_not_among_the_first() -> None:
+    by_lots = np.random.default_rng(1).permutation(60)
+    left = np.setdiff1d(np.arange(60), by_lots[3])
+    hopefuls = [bit for bit, place in enumerate(by_lots.tolist()) if bit < LOTS_KEPT and place > left[19] and bit != 3]
+    assert among(left, by_lots, 20) == sum(1 << bit for bit in hopefuls)
+    assert LOTS_KEPT - 1 in hopefuls
 
 
 def test_somebody_who_drops_out_moves_nobody_else_out_of_the_draw() -> None:
