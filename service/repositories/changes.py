@@ -5,8 +5,9 @@ with a lower position can still appear, and a reader that goes by position passe
 transaction, in any database of the server, holds the feed back for as long as it lasts.
 
 The order of positions is that in which transactions began to write. The order in which one row was written is that of
-`change_id`, which is drawn while the row is locked. Of the service's own writers the two agree, since they take their locks
-before they write; of other people's SQL they need not.
+`change_id`, which is drawn while the row is locked. Of the service's own writers of interactions the two agree, since they take
+their locks before they write; of other people's SQL they need not. Of people a change says only who, in whatever order: they are
+read anew.
 """
 
 from collections.abc import Iterable, Sequence
