@@ -2,16 +2,18 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from service import telemetry, tracing
 from service.domain import Degradation
-from service.metrics import REGISTRY, REQUEST_SECONDS
+from service.metrics import REGISTRY, REQUEST_SECONDS, STAGE_SECONDS
 from service.telemetry import Recording, Trace
 from service.tracing import Tracing, spans_of
 
@@ -148,6 +150,18 @@ def test_histograms_point_to_traces_that_a_collector_has_taken_and_to_no_others(
     assert (bucket.value, bucket.exemplar is not None) == (1, points)
     if bucket.exemplar is not None:
         assert bucket.exemplar.labels == {"trace_id": "0af7651916cd43dd8448eb211c80319c"}
+
+
+def test_of_work_beside_requests_the_stages_point_to_its_trace_and_no_request_does(sending: Tracing) -> None:
+    asked_by = recorded()
+    with telemetry.work_for(asked_by) as recording, telemetry.stage("brewing"):
+        pass
+    work = replace(trace_of(recording), name="amity.brew", answered=None, asked_by=asked_by)
+    telemetry.hand_in(work)
+    sending.flush()
+    [point] = [each.exemplar for each in STAGE_SECONDS.labels("brewing", "ok")._child_samples() if each.exemplar]
+    assert point.labels == {"trace_id": f"{recording.trace_id:032x}"}
+    assert spans_of(work, RESOURCE)[0].kind is SpanKind.INTERNAL
 
 
 def test_tracing_is_off_without_a_collector() -> None:
