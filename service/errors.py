@@ -205,6 +205,10 @@ class PublishRefused(OperatorError):
     """The new bundle is worse than the live one"""
 
 
+class LiveBundleMoved(OperatorError):
+    """Another bundle went live meanwhile"""
+
+
 class SchemaOutdated(OperatorError):
     """The database's schema is not the one this version needs; run `amity migrate`"""
 

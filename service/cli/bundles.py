@@ -35,19 +35,20 @@ def show(settings: Settings, as_json: bool) -> None:
 
 def promote(settings: Settings, version: str, as_json: bool) -> None:
     """Open the bundle, check it, and point at it."""
-    _move(settings, lambda promoting: promoting.promote(version), as_json)
+    _move(settings, lambda promoting, live: promoting.promote(version, live), as_json)
 
 
 def rollback(settings: Settings, as_json: bool) -> None:
     """Point at the bundle published before the live one."""
-    _move(settings, lambda promoting: promoting.rollback(), as_json)
+    _move(settings, lambda promoting, live: promoting.rollback(live), as_json)
 
 
-def _move(settings: Settings, move: Callable[[Promoting], Awaitable[BundleRecord]], as_json: bool) -> None:
+def _move(settings: Settings, move: Callable[[Promoting, str | None], Awaitable[BundleRecord]], as_json: bool) -> None:
     async def work(database: Database, report: Progress) -> BundleRecord:
         door = ThreadDoor(1)
         try:
-            return await move(Promoting(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions), door))
+            promoting = Promoting(Store(settings.artifacts_url, settings.cache_path), Bundles(database.sessions), door)
+            return await move(promoting, await promoting.live())
         finally:
             door.close()
 

@@ -79,9 +79,9 @@ class Bundles(Controller):
 
     @post("/{version:str}/promote", status_code=200)
     async def promote(self, request: AnyRequest, version: FromPath[str], promoting: PromotingPart) -> Response[bytes]:
-        await _require_unmoved(request, promoting)
+        live = await _require_unmoved(request, promoting)
         try:
-            record = await promoting.promote(version)
+            record = await promoting.promote(version, live)
         except OperatorError as exc:
             raise NotDone(f"Nothing was changed: {exc.message}.") from exc
         return _moved(request, "bundle promoted", record)
@@ -96,9 +96,9 @@ class Bundles(Controller):
 
     @post("/rollback", status_code=200)
     async def roll_back(self, request: AnyRequest, promoting: PromotingPart) -> Response[bytes]:
-        await _require_unmoved(request, promoting)
+        live = await _require_unmoved(request, promoting)
         try:
-            record = await promoting.rollback()
+            record = await promoting.rollback(live)
         except OperatorError as exc:
             raise NotDone(f"Nothing was changed: {exc.message}.") from exc
         return _moved(request, "bundle rolled back", record)
@@ -134,11 +134,12 @@ def compared(record: BundleRecord, live: BundleRecord | None) -> list[Metric]:
     return found
 
 
-async def _require_unmoved(request: AnyRequest, promoting: Promoting) -> None:
-    """Raises NotDone when another bundle is live than the one that the operator saw."""
-    seen, live = form_of(request, LiveForm).live, live_of(await promoting.records())
-    if seen != ("" if live is None else live.version):
+async def _require_unmoved(request: AnyRequest, promoting: Promoting) -> str | None:
+    """The bundle that was live when the operator looked; None for none. Raises NotDone when another is by now."""
+    seen, live = form_of(request, LiveForm).live, await promoting.live()
+    if seen != (live or ""):
         raise NotDone("Nothing was changed: meanwhile another bundle went live. Look at the bundles again.")
+    return live
 
 
 def _moved(request: AnyRequest, event: str, record: BundleRecord) -> Response[bytes]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from service.artifacts.store import Store
 from service.domain import BundleRecord
+from service.errors import OperatorError
 from service.population.loader import LOAD_S, opened
 from service.repositories.bundles import Bundles
 from service.resilience import Deadline
@@ -16,13 +17,14 @@ def live_of(records: Iterable[BundleRecord]) -> BundleRecord | None:
 
 
 def live_before(records: Iterable[BundleRecord]) -> str | None:
-    """The bundle that a rollback makes live: the one published before the last; None when there is none."""
-    published = sorted((record.published_at, record.version) for record in records if record.published_at)
-    return published[-2][1] if len(published) > 1 else None
+    """The bundle that a rollback makes live: of those published and not live, the last; None when there is none."""
+    published = sorted((record.published_at, record.version) for record in records if record.published_at and not record.live)
+    return published[-1][1] if published else None
 
 
 class Promoting:
     """A bundle is verified and everyone in it read before it goes live, in a thread, which takes seconds for a million people.
+    Meanwhile others may move the pointer: then it is left where they put it, since what was decided was about another bundle.
     Raises DatabaseUnavailable when PostgreSQL is away."""
 
     def __init__(self, store: Store, bundles: Bundles, door: ThreadDoor) -> None:
@@ -34,18 +36,26 @@ class Promoting:
         """All registered bundles, newest first."""
         return await self._bundles.list()
 
-    async def promote(self, version: str) -> BundleRecord:
-        """Make a bundle the live one. Raises BundleInvalid when it cannot be served, and OperatorError when it is not
+    async def live(self) -> str | None:
+        """The version of the live one; None when none is."""
+        record = await self._bundles.live()
+        return None if record is None else record.version
+
+    async def promote(self, version: str, instead_of: str | None) -> BundleRecord:
+        """Make a bundle the live one in the place of the one that was live when that was decided (None: none was). Raises
+        BundleInvalid when it cannot be served, LiveBundleMoved when another is live by now, and OperatorError when it is not
         registered; then everything is as it was."""
         await self._verify(version)
-        return await self._bundles.publish(version)
+        return await self._bundles.replace(instead_of, version)
 
-    async def rollback(self) -> BundleRecord:
-        """Make the bundle live that was live before. Raises as `promote` does."""
-        version = live_before(await self.records())
-        if version is not None:
-            await self._verify(version)
-        return await self._bundles.rollback()
+    async def rollback(self, live: str | None) -> BundleRecord:
+        """Go back from the bundle that was live when that was decided to the one published before it. Raises as `promote`
+        does, and OperatorError where there is none to go to or from."""
+        before = live_before(await self.records())
+        if live is None or before is None:
+            raise OperatorError("there is no bundle that was live before this one")
+        await self._verify(before)
+        return await self._bundles.rollback(live, before)
 
     async def _verify(self, version: str) -> None:
         await self._door.call("promote", opened, self._store, version, deadline=Deadline(LOAD_S))

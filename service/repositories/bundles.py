@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.domain import BundleRecord
-from service.errors import OperatorError
+from service.errors import LiveBundleMoved, OperatorError
 from service.repositories import tables
 from service.repositories.calls import Sessions, read, write
 
@@ -20,7 +20,7 @@ _SELECT: Select[Any] = select(
     _bundles.c.version, _bundles.c.created_at, _bundles.c.metrics, _live.c.version.is_not(None), _bundles.c.published_at
 ).outerjoin(_live, _live.c.version == _bundles.c.version)
 
-# One at a time moves the pointer, so that `rollback` sees where it stands.
+# One at a time moves the pointer, from where it was when that was decided.
 _LOCK = text("lock table live_bundle in exclusive mode")
 
 
@@ -42,31 +42,43 @@ class Bundles:
         await write(self._sessions, work)
 
     async def publish(self, version: str) -> BundleRecord:
-        """Make a registered bundle the live one; raises OperatorError when it is not registered."""
+        """Make a registered bundle the live one, whatever is; raises OperatorError when it is not registered."""
 
         async def work(session: AsyncSession) -> BundleRecord:
             await session.execute(_LOCK)
-            now = func.clock_timestamp()
-            await session.execute(update(_bundles).where(_bundles.c.version == version).values(published_at=now))
-            return await _point(session, version)
+            return await _publish(session, version)
 
         return await write(self._sessions, work)
 
-    async def rollback(self) -> BundleRecord:
-        """Make the bundle live that was live before; raises OperatorError when there is none.
+    async def replace(self, live: str | None, version: str) -> BundleRecord:
+        """Make a registered bundle the live one in the place of `live`; None: where none is.
 
-        The bundle left is no longer published, so that no later rollback comes back to it.
+        Raises LiveBundleMoved when another is live by now, and OperatorError when it is not registered.
         """
 
         async def work(session: AsyncSession) -> BundleRecord:
             await session.execute(_LOCK)
-            published = select(_bundles.c.version).where(_bundles.c.published_at.is_not(None))
-            latest = await session.scalars(published.order_by(_bundles.c.published_at.desc()).limit(2))
-            match list(latest):
-                case [left, before]:
-                    await session.execute(update(_bundles).where(_bundles.c.version == left).values(published_at=None))
-                    return await _point(session, before)
-            raise OperatorError("there is no bundle that was live before this one")
+            await _require_live(session, live)
+            return await _publish(session, version)
+
+        return await write(self._sessions, work)
+
+    async def rollback(self, live: str, before: str) -> BundleRecord:
+        """From the bundle `live` to the one published before it, which is `before`. Raises LiveBundleMoved when either is not
+        so by now.
+
+        The bundle left is no longer published, so that no later rollback comes back to it.
+        """
+        others = select(_bundles.c.version).where(_bundles.c.published_at.is_not(None), _bundles.c.version != live)
+        latest = others.order_by(_bundles.c.published_at.desc(), _bundles.c.version.desc()).limit(1)
+
+        async def work(session: AsyncSession) -> BundleRecord:
+            await session.execute(_LOCK)
+            await _require_live(session, live)
+            if await session.scalar(latest) != before:
+                raise LiveBundleMoved(f"{before} is not the bundle published before {live} any more")
+            await session.execute(update(_bundles).where(_bundles.c.version == live).values(published_at=None))
+            return await _point(session, before)
 
         return await write(self._sessions, work)
 
@@ -103,6 +115,18 @@ class Bundles:
             return [_record(row) for row in rows]
 
         return await read(self._sessions, work)
+
+
+async def _require_live(session: AsyncSession, version: str | None) -> None:
+    live = await session.scalar(select(_live.c.version))
+    if live != version:
+        raise LiveBundleMoved(f"meanwhile {live or 'no bundle'} went live in the place of {version or 'none'}; look again")
+
+
+async def _publish(session: AsyncSession, version: str) -> BundleRecord:
+    now = func.clock_timestamp()
+    await session.execute(update(_bundles).where(_bundles.c.version == version).values(published_at=now))
+    return await _point(session, version)
 
 
 async def _point(session: AsyncSession, version: str) -> BundleRecord:

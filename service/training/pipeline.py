@@ -9,7 +9,7 @@ import numpy as np
 
 from service.artifacts.store import Store
 from service.domain import Profile
-from service.errors import OperatorError, PublishRefused
+from service.errors import LiveBundleMoved, OperatorError, PublishRefused
 from service.features.definitions import FEATURES
 from service.plugins import load_rankers
 from service.repositories.bundles import Bundles
@@ -56,7 +56,8 @@ class TrainReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def train(settings: Settings, database: Database, force: bool, seed: int, report: Progress) -> TrainReport:
-    """Train on what the database holds, and publish unless the live bundle is better by more than the margin.
+    """Train on what the database holds, and publish unless the live bundle is better by more than the margin: the one that is
+    live then, also where it went live since the first comparison.
 
     Raises PublishRefused when it is and `force` is not set (the new bundle stays registered), OperatorError when there is
     nobody to learn about. The work is done in the calling thread: this is a command, not a part of the service.
@@ -70,14 +71,18 @@ async def train(settings: Settings, database: Database, force: bool, seed: int, 
         material, read = await _read(database)
     lesson = learn(material, learners, steps)
     with steps("comparison with the live bundle"):
-        gate = judge_gate(material, lesson, learners, await live_bundle(store, bundles))
+        live = await _live(bundles)
+        gate = judge_gate(material, lesson, learners, live_bundle(store, live))
     lesson = _with_gate(lesson, gate)
     with steps("writing"):
         manifest = write_bundle(store, material, read, lesson, learners, report)
         await bundles.register(manifest.version, manifest.created_at, manifest.metrics)
-    if (worse := _worse(settings, gate)) and not force:
-        raise PublishRefused(f"bundle {manifest.version} is not published: {worse}; `--force` publishes it still")
-    await bundles.publish(manifest.version)
+    while not (force or await _took_the_place(bundles, live, manifest.version, _worse(settings, gate))):
+        with steps("comparison with a bundle that went live meanwhile"):
+            live = await _live(bundles)
+            gate = judge_gate(material, lesson, learners, live_bundle(store, live))
+    if force:
+        await bundles.publish(manifest.version)
     await retire(store, bundles, settings.bundles_kept)
     return TrainReport(
         version=manifest.version,
@@ -89,6 +94,23 @@ async def train(settings: Settings, database: Database, force: bool, seed: int, 
         left_out=dict(lesson.trained.left_out),
         stand_in=settings.fallback_ranker if settings.default_ranker in lesson.trained.left_out else None,
     )
+
+
+async def _live(bundles: Bundles) -> str | None:
+    record = await bundles.live()
+    return None if record is None else record.version
+
+
+async def _took_the_place(bundles: Bundles, live: str | None, version: str, worse: str | None) -> bool:
+    """Whether the bundle went live; not where another than `live`, which it was compared with, is live by now, by an operator or
+    another training. Raises PublishRefused where it is `worse`."""
+    if worse:
+        raise PublishRefused(f"bundle {version} is not published: {worse}; `--force` publishes it still")
+    try:
+        await bundles.replace(live, version)
+    except LiveBundleMoved:
+        return False
+    return True
 
 
 def _worse(settings: Settings, gate: Gate) -> str | None:

@@ -136,16 +136,15 @@ def _window(pairs: Pairs) -> tuple[datetime | None, datetime | None]:
     return datetime.fromtimestamp(pairs.time_s[0], UTC), datetime.fromtimestamp(pairs.time_s[-1], UTC)
 
 
-async def live_bundle(store: Store, bundles: Bundles) -> Live | None:
-    """What serves now; None when nothing does, or when it cannot be read and so is no standard to be measured by."""
-    record = await bundles.live()
-    if record is None:
+def live_bundle(store: Store, version: str | None) -> Live | None:
+    """The bundle that serves; None when none does, or when it cannot be read and so is no standard to be measured by."""
+    if version is None:
         return None
     try:
-        bundle = store.open(record.version)
+        bundle = store.open(version)
         return Live(bundle, snapshot.load(bundle))
     except BundleInvalid as exc:
-        _LOG.warning("live bundle cannot be compared with", bundle_version=record.version, reason=exc.message)
+        _LOG.warning("live bundle cannot be compared with", bundle_version=version, reason=exc.message)
         return None
 
 

@@ -77,7 +77,7 @@ async def test_last_good_bundle_serves_when_the_live_one_cannot(world: World, ha
 async def test_bundle_that_was_rolled_back_from_does_not_return_by_itself(world: World) -> None:
     await world.publish("b1")
     await world.publish("b2")
-    await world.bundles.rollback()
+    await world.bundles.rollback("b2", "b1")
     world.damage("b1")
     assert (await load(world.origin)).population.bundle_version is None
 
@@ -143,7 +143,7 @@ async def test_rollback_brings_the_earlier_bundle_back_and_nobody_who_was_erased
     await world.users.erase(3)
     await world.publish("b2")
     holder, feed = await world.replica()
-    await world.bundles.rollback()
+    await world.bundles.rollback("b2", "b1")
     watcher = BundleWatcher(world.origin, holder, feed, prepare, poll_ms=10)
     assert await watcher.look()
     assert holder.current.bundle_version == "b1"

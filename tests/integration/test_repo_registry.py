@@ -5,12 +5,14 @@ from datetime import timedelta
 import pytest
 
 from service.domain import Kind
-from service.errors import OperatorError
+from service.errors import LiveBundleMoved, OperatorError
+from service.population.promoting import live_before, live_of
 from service.repositories.bundles import Bundles
 from service.repositories.database import Database
 from service.repositories.interactions import Interactions
 from service.repositories.matches import Matches
 from tests.integration.repo_builders import NOON, did, settle
+from tests.servers import execute
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ async def test_a_live_bundle_is_never_retired(bundles: Bundles) -> None:
     for version in ("a", "b", "c"):
         await bundles.register(version, NOON, {})
         await bundles.publish(version)
-    await bundles.rollback()
+    await bundles.rollback("c", "b")
 
     assert await bundles.retire(1, NOON + timedelta(hours=1)) == ["a", "c"]
     assert [(bundle.version, bundle.live) for bundle in await bundles.list()] == [("b", True)]
@@ -77,23 +79,58 @@ async def test_rolling_back_goes_back_step_by_step_in_the_order_of_publication(b
         await bundles.register(version, NOON, {})
         await bundles.publish(version)
 
-    assert [(await bundles.rollback()).version for _ in range(2)] == ["a", "c"]
-    with pytest.raises(OperatorError):
-        await bundles.rollback()
-    live = await bundles.live()
-    assert live is not None
-    assert live.version == "c"
+    steps = []
+    while before := live_before(records := await bundles.list()):
+        live = live_of(records)
+        assert live is not None
+        steps.append((await bundles.rollback(live.version, before)).version)
+    assert steps == ["a", "c"]
 
 
 async def test_a_rollback_never_comes_back_to_a_bundle_that_was_rolled_back(bundles: Bundles) -> None:
     for version in ("a", "b"):
         await bundles.register(version, NOON, {})
         await bundles.publish(version)
-    await bundles.rollback()
+    await bundles.rollback("b", "a")
     await bundles.register("c", NOON, {})
     await bundles.publish("c")
 
-    assert (await bundles.rollback()).version == "a"
+    assert live_before(await bundles.list()) == "a"
+
+
+async def test_the_bundle_before_is_another_than_the_live_one_though_a_clock_was_turned_back(
+    bundles: Bundles, database: Database
+) -> None:
+    for version in ("a", "b", "c"):
+        await bundles.register(version, NOON, {})
+        await bundles.publish(version)
+    await execute(database.url, ["update bundles set published_at = published_at - interval '1 hour' where version = 'c'"])
+
+    assert live_before(await bundles.list()) == "b"
+    assert (await bundles.rollback("c", "b")).version == "b"
+
+
+@pytest.mark.parametrize(("live", "before"), [("b", "a"), ("c", "a"), ("nope", "b")])
+async def test_a_rollback_from_or_to_another_bundle_than_was_meant_changes_nothing(
+    bundles: Bundles, live: str, before: str
+) -> None:
+    for version in ("a", "b", "c"):
+        await bundles.register(version, NOON, {})
+        await bundles.publish(version)
+    then = await bundles.list()
+
+    with pytest.raises(LiveBundleMoved):
+        await bundles.rollback(live, before)
+    assert await bundles.list() == then
+
+
+async def test_a_bundle_takes_the_place_of_the_one_that_was_meant_and_of_no_other(bundles: Bundles) -> None:
+    for version in ("a", "b"):
+        await bundles.register(version, NOON, {})
+    assert (await bundles.replace(None, "a")).live
+    with pytest.raises(LiveBundleMoved, match="meanwhile a went live in the place of none"):
+        await bundles.replace(None, "b")
+    assert (await bundles.replace("a", "b")).live
 
 
 async def test_an_unregistered_bundle_cannot_be_published(bundles: Bundles) -> None:

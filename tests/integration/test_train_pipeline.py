@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from service.errors import BundleInvalid, OperatorError, PublishRefused
 from service.features.definitions import FEATURES
 from service.plugins import instantiate, load_rankers
 from service.population import snapshot
-from service.population.promoting import Promoting
+from service.population.promoting import Promoting, live_before, live_of
 from service.repositories.bundles import Bundles
 from service.repositories.changes import Changes
 from service.repositories.connections import connect
@@ -206,6 +207,43 @@ async def test_worse_bundle_is_refused_yet_registered_and_published_by_force(
     assert live.version == forced.version
 
 
+async def test_what_went_live_while_a_training_wrote_is_compared_with_before_it_is_replaced(
+    settings: Settings, learnt: Database, store: Store, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, register = trained.report, Bundles.register
+    await forget_all_but_the_gate(learnt)
+    worse = await run(settings, learnt, force=True)
+
+    async def meanwhile_an_operator_goes_back(bundles: Bundles, *entry: Any) -> None:
+        await register(bundles, *entry)
+        await promoting(store, learnt).rollback(worse.version)
+
+    monkeypatch.setattr(Bundles, "register", meanwhile_an_operator_goes_back)
+    with pytest.raises(PublishRefused, match="with the live one"):
+        await run(settings, learnt)
+    live = await Bundles(learnt.sessions).live()
+    assert live is not None
+    assert live.version == good.version
+
+
+async def test_a_training_goes_live_although_somebody_was_quicker_with_one_as_good(
+    settings: Settings, learnt: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register, quicker = Bundles.register, []
+
+    async def meanwhile_another_training_ends(bundles: Bundles, *entry: Any) -> None:
+        await register(bundles, *entry)
+        monkeypatch.setattr(Bundles, "register", register)
+        quicker.append(await run(settings, learnt))
+
+    monkeypatch.setattr(Bundles, "register", meanwhile_another_training_ends)
+    slower = await run(settings, learnt)
+    records = [record for record in await Bundles(learnt.sessions).list() if record.published_at is not None]
+    assert len(records) == 3
+    assert live_of(records) == next(record for record in records if record.version == slower.version)
+    assert live_before(records) == quicker[0].version
+
+
 async def test_live_bundle_that_cannot_be_read_stops_no_training(
     settings: Settings, learnt: Database, store: Store, trained: Trained
 ) -> None:
@@ -238,16 +276,15 @@ async def test_damaged_bundle_is_not_promoted(settings: Settings, learnt: Databa
     first, second = trained.report, await run(settings, learnt)
     (store.folder / first.version / "people.age.npy").write_bytes(b"damaged")
     with pytest.raises(BundleInvalid, match=r"people\.age\.npy"):
-        await promoting(store, learnt).promote(first.version)
+        await promoting(store, learnt).promote(first.version, second.version)
     live = await Bundles(learnt.sessions).live()
     assert live is not None
     assert live.version == second.version
 
 
 async def test_earlier_bundle_can_be_promoted_again(settings: Settings, learnt: Database, store: Store, trained: Trained) -> None:
-    first = trained.report
-    await run(settings, learnt)
-    record = await promoting(store, learnt).promote(first.version)
+    first, second = trained.report, await run(settings, learnt)
+    record = await promoting(store, learnt).promote(first.version, second.version)
     assert (record.version, record.live) == (first.version, True)
 
 
@@ -259,7 +296,7 @@ async def test_bundles_before_those_kept_are_deleted_whole(
     assert store.versions() == [third.version, second.version]
     assert [record.version for record in await Bundles(learnt.sessions).list()] == [third.version, second.version]
     with pytest.raises(BundleInvalid):
-        await promoting(store, learnt).promote(first.version)
+        await promoting(store, learnt).promote(first.version, third.version)
 
 
 async def test_nobody_to_learn_about_is_one_clear_line(settings: Settings, database: Database) -> None:
