@@ -1,11 +1,14 @@
 """Open vocabularies: texts of profiles as small integers, compared without case."""
 
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = -1
+
+_NONE = array("i")
 
 
 class Vocabulary:
@@ -37,35 +40,45 @@ class Vocabulary:
 
 
 class SeekVocabulary:
-    """Sets of genders that are sought, as codes; code 0 is the empty set, which accepts anyone."""
+    """Sets of genders that are sought, as codes; code 0 is the empty set, which accepts anyone.
+
+    Genders are free text, and 1,000 people may bring 50 new ones each in one request: a table of all sets by all genders, made
+    anew for each set, held every replica for 15 s. So each gender keeps the sets that hold it, and a new set costs what its
+    members do.
+    """
 
     def __init__(self, genders: Vocabulary, sets: Iterable[tuple[str, ...]] = ()) -> None:
         self._genders = genders
         self._codes: dict[tuple[str, ...], int] = {(): 0}
-        # By set and gender, the last column for all other genders. Replaced whole: masks are made in threads.
-        self._table = np.ones((1, 1), np.bool_)
+        # By code of a gender, the codes of the sets that hold it.
+        self._holders: dict[int, array[int]] = {}
         for members in sets:
             self.add(members)
 
     def add(self, sought: Iterable[str]) -> int:
         """The code of a set of genders; its members become known genders."""
         members = tuple(sorted({gender.casefold() for gender in sought}))
-        if members not in self._codes:
+        code = self._codes.get(members)
+        if code is None:
+            code = self._codes[members] = len(self._codes)
             for gender in members:
-                self._genders.add(gender)
-            self._codes[members] = len(self._codes)
-            self._table = self._made()
-        return self._codes[members]
+                self._holders.setdefault(self._genders.add(gender), array("i")).append(code)
+        return code
 
     def sets(self) -> list[tuple[str, ...]]:
         """All sets, in the order of their codes."""
         return list(self._codes)
 
     def accepting(self, gender: str) -> NDArray[np.bool_]:
-        """By code of a set whether it accepts a gender, bool (n_sets,). One that nobody had or sought when the last set was added
-        is accepted by those who seek anyone."""
-        table, code = self._table, self._genders.code(gender)
-        return table[:, code] if 0 <= code < table.shape[1] else table[:, -1]
+        """By code of a set whether it accepts a gender, bool (n_sets,). One that nobody seeks is accepted by those who seek
+        anyone. Safe in threads."""
+        holders = self._holders.get(self._genders.code(gender), _NONE)
+        # Copied in one step, and before sets are counted: the event loop may add some meanwhile.
+        codes = np.frombuffer(holders.tobytes(), np.intc)
+        row = np.zeros(len(self._codes), np.bool_)
+        row[0] = True
+        row[codes] = True
+        return row
 
     def acceptance(self, sought: Iterable[str]) -> NDArray[np.bool_]:
         """By code of a gender whether a set, which need not be known, accepts it, bool (n_genders + 1,); the last, which -1
@@ -76,13 +89,6 @@ class SeekVocabulary:
         row[codes] = True
         row[-1] = True
         return row
-
-    def _made(self) -> NDArray[np.bool_]:
-        table = np.zeros((len(self._codes), len(self._genders) + 1), np.bool_)
-        table[0] = True
-        for members, code in self._codes.items():
-            table[code, self._genders.codes(members)] = True
-        return table
 
 
 class Vocabularies:

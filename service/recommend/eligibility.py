@@ -96,9 +96,9 @@ def between_km(one: Profile, other: Profile) -> float | None:
     return distance_km(one.latitude, one.longitude, other.latitude, other.longitude)
 
 
-@lru_cache(4096)
+@lru_cache(256)
 def _casefolded(words: tuple[str, ...]) -> frozenset[str]:
-    """There are few different ones."""
+    """There are few different ones, and callers choose how long."""
     return frozenset(map(str.casefold, words))
 
 
