@@ -11,6 +11,7 @@ import weakref
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ SCHEMA = 2
 MANIFEST = "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 """Of versions and files: no slash and no leading dot, so that none leads out of the store."""
+_HEAD = 1000  # of a plain array's header, in bytes: ours have 118, and what Python's parser chokes on is longer
 _CHUNK = 1 << 20
 """Hashed at once. Between chunks the interpreter may switch threads: 1 MiB holds it for about 35 µs."""
 
@@ -195,9 +197,9 @@ def _array(version: str, file: str, view: memoryview) -> NDArray[Any]:
     try:
         major, _ = np.lib.format.read_magic(head)
         read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(head)
+        shape, fortran, dtype = read(head, max_header_size=_HEAD)
         if dtype.hasobject:
             raise BundleInvalid(f"bundle {version}: {file} holds Python objects; only plain arrays are read")
         return np.ndarray(shape, dtype, buffer=view, offset=head.tell(), order="F" if fortran else "C")
-    except (ValueError, TypeError) as exc:
+    except (ValueError, TypeError, TokenError) as exc:
         raise BundleInvalid(f"bundle {version}: {file} is no plain array: {exc}") from exc

@@ -214,7 +214,24 @@ def test_array_of_objects_is_never_unpickled(local: Store, tmp_path: Path) -> No
     assert "people.id.npy holds Python objects" in refused(local)
 
 
-@pytest.mark.parametrize("content", [b"not an array at all", b"\x93NUMPY\x01\x00\xff\xff{", b"", b"\x93NUMPY\x09\x00"])
+def headed(head: str) -> bytes:
+    """A file of an array with this header."""
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not an array at all",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        b"",
+        b"\x93NUMPY\x09\x00",
+        headed("("),
+        headed("-" * 9000 + "1"),
+        headed("1+" * 4000 + "1"),
+        headed(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({2**70},)}}"),
+    ],
+)
 def test_what_is_no_array_is_refused(local: Store, content: bytes) -> None:
     smuggle(local, content)
     assert "people.id.npy is no plain array" in refused(local)
