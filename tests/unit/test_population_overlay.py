@@ -84,8 +84,9 @@ def test_many_at_once_become_what_one_by_one_they_become(before: list[Profile], 
     assert sorted(at_once.ids().tolist()) == ids
     assert [at_once.profile(one) for one in ids] == [alone.profile(one) for one in ids]
     assert counts(at_once, ids) == counts(alone, ids)
-    assert [mutual(at_once, one) for one in ids] == [mutual(alone, one) for one in ids]
-    assert [content(at_once, one) for one in ids] == [content(alone, one) for one in ids]
+    for vector_of in (mutual, content):  # to rounding: on some processors BLAS sums two rows in another order than one
+        found, expected = ([vector_of(population, one) for one in ids] for population in (at_once, alone))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert at_once.n_overlay == alone.n_overlay
 
 
