@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -23,7 +24,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from service.domain import Degradation
-from service.metrics import REQUEST_SECONDS, STAGE_SECONDS, TRACES
+from service.metrics import REQUEST_SECONDS, STAGE_SECONDS, TRACES, UNEXPECTED_ERRORS
 from service.telemetry import Recording, Stage, Trace, send_traces
 
 EXPORT_TIMEOUT_S = 2
@@ -38,6 +39,7 @@ BATCHES_A_TURN = 10
 
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("amity")
+_LOG = structlog.get_logger("amity.traces")
 
 
 class Tracing:
@@ -78,19 +80,30 @@ class Tracing:
 
     def _run(self) -> None:
         while not self._over.wait(EVERY_S):
+            self._flush_or_tell()
+        self._flush_or_tell()
+
+    def _flush_or_tell(self) -> None:
+        """What an exporter raises costs a batch, and not the traces of all days to come."""
+        try:
             self.flush()
-        self.flush()
+        except Exception as exc:  # noqa: BLE001 - counted and logged by type; a thread has no caller to tell
+            UNEXPECTED_ERRORS.labels("traces", type(exc).__name__).inc()
+            _LOG.error("traces not sent", error_type=type(exc).__name__)
 
     def _send_batch(self) -> bool:
         """Whether the collector took it; if not, it is lost, and the rest waits for the next turn."""
         traces: list[Trace] = []
         spans: list[ReadableSpan] = []
-        while self._waiting and len(spans) < BATCH_SPANS:
-            trace = self._waiting.popleft()
-            traces.append(trace)
-            spans += spans_of(trace, self._resource)
-        is_sent = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        TRACES.labels("sent" if is_sent else "failed").inc(len(traces))
+        is_sent = False
+        try:
+            while self._waiting and len(spans) < BATCH_SPANS:
+                trace = self._waiting.popleft()
+                traces.append(trace)
+                spans += spans_of(trace, self._resource)
+            is_sent = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        finally:
+            TRACES.labels("sent" if is_sent else "failed").inc(len(traces))
         if is_sent:
             for trace in traces:
                 _exemplify(trace)

@@ -16,6 +16,7 @@ from service.domain import Degradation
 from service.metrics import REGISTRY, REQUEST_SECONDS, STAGE_SECONDS
 from service.telemetry import Recording, Trace
 from service.tracing import Tracing, spans_of
+from tests.embedded import eventually
 
 SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROUTE = "/people/{user_id}"
@@ -25,6 +26,19 @@ RESOURCE = Resource({})
 class Refusing(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.FAILURE
+
+
+class Raising(SpanExporter):
+    """Breaks over the first batch, and takes all others."""
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.n_asked += 1
+        if self.n_asked == 1:
+            raise LookupError("no such host")
+        return SpanExportResult.SUCCESS
 
 
 class Hanging(SpanExporter):
@@ -42,6 +56,11 @@ class Hanging(SpanExporter):
 
 def counted(outcome: str) -> float:
     return REGISTRY.get_sample_value("amity_traces_total", {"outcome": outcome}) or 0
+
+
+def unexpected() -> float:
+    labels = {"door": "traces", "type": "LookupError"}
+    return REGISTRY.get_sample_value("amity_unexpected_errors_total", labels) or 0
 
 
 def trace_of(recording: Recording, has_failed: bool = False, route: str = ROUTE, elapsed_s: float = 0.5) -> Trace:
@@ -174,6 +193,19 @@ def test_a_dead_collector_costs_no_more_than_its_time_limit_at_the_end(caplog: p
     tracing.stop_tracing(started)  # pytest's own time limit would tell a hang
     assert counted("failed") == before + 1
     assert any("export" in record.message.lower() for record in caplog.records)
+
+
+def test_an_exporter_that_raises_costs_a_batch_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "EVERY_S", 0.01)
+    started = tracing.start_tracing("", exporter := Raising())
+    assert started is not None
+    before = counted("failed"), counted("sent"), unexpected()
+    started.take(trace_of(recorded()))
+    assert eventually(lambda: exporter.n_asked == 1)
+    started.take(trace_of(recorded()))
+    assert eventually(lambda: exporter.n_asked == 2)
+    tracing.stop_tracing(started)
+    assert (counted("failed"), counted("sent"), unexpected()) == (before[0] + 1, before[1] + 1, before[2] + 1)
 
 
 def test_an_exporter_that_hangs_delays_the_end_by_the_time_limit_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
