@@ -50,8 +50,8 @@ UNEXPECTED_ERRORS = Counter(
     registry=REGISTRY,
 )
 """The doors that catch what nobody foresaw: a stage and a request, which degrade; the answer's 500, where degrading is not
-enough; a background task and the thread that sends traces, which go on. Two more catch and hand on: loading a plug-in, which reports it as broken, and a
-worker thread, whose caller gets what was raised."""
+enough; a background task and the thread that sends traces, which go on. Two more catch and hand on: loading a plug-in, which
+reports it as broken, and a worker thread, whose caller gets what was raised."""
 POOL_LOOKUPS = LoopCounter("amity_pool_lookups_total", "Looks for a ranked pool.", ["outcome"], registry=REGISTRY)
 """`hit`, `stale` (served, and renewed by somebody), `miss`, `unusable` (damaged, dropped, or of a viewer who has changed), and
 `unavailable` while Redis is away."""
