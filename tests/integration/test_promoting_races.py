@@ -1,7 +1,7 @@
 """Two operators at once: each is sure of a bundle before either moves the pointer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ async def operators(world: World) -> AsyncIterator[tuple[Promoting, Promoting]]:
         await database.close()
 
 
-def won_and_lost(outcomes: list[BundleRecord | BaseException]) -> tuple[str, str]:
+def won_and_lost(outcomes: Sequence[BundleRecord | BaseException]) -> tuple[str, str]:
     """The version that the one made live, and what the other was told."""
     [won] = [each for each in outcomes if isinstance(each, BundleRecord)]
     [lost] = [each for each in outcomes if isinstance(each, LiveBundleMoved)]
