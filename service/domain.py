@@ -1,7 +1,7 @@
 """What the rooms of the house hand one another: frozen, without behaviour, without I/O."""
 
 import enum
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -59,11 +59,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Grows by one each time an erased id is used again for somebody new."""
 
 
+NO_TIME = datetime.max.replace(tzinfo=UTC)
+"""The `occurred_at` of what was given none: still to come, as any that the database's clock has not reached."""
+
+
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     actor_id: PersonId
     target_id: PersonId
     kind: Kind
     occurred_at: datetime
+    """What is still to come when it is recorded is recorded as done then."""
     event_id: str | None = None
     slate_id: UUID | None = None
 

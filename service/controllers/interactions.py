@@ -11,7 +11,7 @@ from service.controllers.people_shapes import time_problems
 from service.controllers.routes import AnyRequest, body_of, reply, spec
 from service.controllers.shapes import InteractionBatch, InteractionRecord, InteractionsReply
 from service.controllers.writes import Aftermath
-from service.domain import Interaction
+from service.domain import NO_TIME, Interaction
 from service.errors import BadInput, Problem
 from service.repositories.interactions import Interactions
 
@@ -39,10 +39,9 @@ class InteractionsController(Controller):
         exchange = exchange_of(request)
         exchange.event = "interactions recorded"
         body = await body_of(request, InteractionBatch)
-        now = datetime.now(UTC)
-        if problems := _problems(body, now):
+        if problems := _problems(body, datetime.now(UTC)):
             raise BadInput(*problems)
-        given = [_interaction(record, now) for record in body.interactions]
+        given = [_interaction(record) for record in body.interactions]
         recorded = await interactions.record(given)
         exchange.fields |= {"recorded": recorded.recorded, "repeated": recorded.repeated, "matches": len(recorded.matches)}
         await aftermath.of_interactions(given, recorded)
@@ -58,12 +57,12 @@ def _problems(body: InteractionBatch, now: datetime) -> list[Problem]:
     return problems
 
 
-def _interaction(record: InteractionRecord, now: datetime) -> Interaction:
+def _interaction(record: InteractionRecord) -> Interaction:
     return Interaction(
         actor_id=record.actor_id,
         target_id=record.target_id,
         kind=record.kind,
-        occurred_at=record.occurred_at or now,
+        occurred_at=record.occurred_at or NO_TIME,
         event_id=record.event_id,
         slate_id=record.slate_id,
     )

@@ -103,8 +103,9 @@ class RefreshReply(msgspec.Struct, frozen=True):
 
 
 class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`occurred_at` left out is now. `event_id` tells a repeated message or view from a second one. `slate_id` is that of the
-    answer in which the target was shown."""
+    """Leave `occurred_at` out of what has just been done: it is now by the database's clock, and applies whatever stands. With
+    one from before, what stands from later stays; one that is still to come, by at most 5 minutes, is now. `event_id` tells a
+    repeated message or view from a second one. `slate_id` is that of the answer in which the target was shown."""
 
     actor_id: PersonId
     target_id: PersonId
@@ -115,7 +116,8 @@ class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class InteractionBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Recorded all or none, in the order given."""
+    """Recorded all or none, in the order in which they occurred: what has no `occurred_at` last, and of the same time in the
+    order given."""
 
     interactions: Annotated[tuple[InteractionRecord, ...], Meta(min_length=1, max_length=1000)]
 

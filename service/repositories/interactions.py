@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,7 +22,8 @@ from service.repositories.storable import is_storable
 EVENT_ID_LENGTH = 200
 """Letters of an event_id: its key is in an index, whose entries PostgreSQL bounds at 2,704 bytes."""
 
-_EXISTING = text("select id from users where id = any(cast(:ids as bigint[]))")
+# `clock_timestamp()`, since `now()` is the time before the wait for the locks.
+_EXISTING = text("select array(select id from users where id = any(cast(:ids as bigint[]))), clock_timestamp()")
 _STANDING = text(
     """
     select actor_id, target_id, family, kind, occurred_at from interactions
@@ -89,6 +91,7 @@ class Interactions:
     async def record(self, interactions: Sequence[Interaction]) -> Recorded:
         """Record all or none, in the order in which they occurred (ties: as given), in a constant number of statements.
 
+        What is still to come by the database's clock is done now: see Ledger.dated.
         Raises BadInput naming `interactions[i].actor_id` and so on for unknown people and text that cannot be stored.
         """
         _check(interactions)
@@ -131,15 +134,16 @@ class Interactions:
 async def _record(session: AsyncSession, interactions: Sequence[Interaction]) -> Recorded:
     pairs = sorted({pair(given.actor_id, given.target_id) for given in interactions})
     await lock_pairs(session, pairs)
-    await _require_people(session, interactions)
+    now = await _require_people(session, interactions)
     ledger = await _ledger(session, pairs)
     events: dict[Key, Interaction] = {}
     n_changes = 0
     for given in sorted(interactions, key=lambda given: given.occurred_at):
         if FAMILY[given.kind] in (OPINION, BLOCK):
-            n_changes += ledger.apply(given)
+            n_changes += ledger.apply(ledger.dated(given, now))
         else:
-            events.setdefault(_event_key(given), given)
+            event = given if given.occurred_at <= now else replace(given, occurred_at=now)
+            events.setdefault(_event_key(given), event)
     n_new_events = await _write_rows(session, ledger.written, events)
     made = ledger.made()
     await _write_matches(session, made, ledger.ended())
@@ -147,9 +151,11 @@ async def _record(session: AsyncSession, interactions: Sequence[Interaction]) ->
     return Recorded(n_recorded, len(interactions) - n_recorded, sorted(made), sorted(ledger.returned))
 
 
-async def _require_people(session: AsyncSession, interactions: Sequence[Interaction]) -> None:
+async def _require_people(session: AsyncSession, interactions: Sequence[Interaction]) -> datetime:
+    """The time by the database's clock, at which they all existed."""
     ids = {given.actor_id for given in interactions} | {given.target_id for given in interactions}
-    known = set(await session.scalars(_EXISTING, {"ids": sorted(ids)}))
+    known, now = (await session.execute(_EXISTING, {"ids": sorted(ids)})).one()
+    known = set(known)
     unknown = [
         Problem(f"interactions[{index}].{field}", f"no user with id {getattr(given, field)}")
         for index, given in enumerate(interactions)
@@ -158,6 +164,7 @@ async def _require_people(session: AsyncSession, interactions: Sequence[Interact
     ]
     if unknown:
         raise BadInput(*unknown)
+    return now  # type: ignore[no-any-return]
 
 
 async def _ledger(session: AsyncSession, pairs: Sequence[Pair]) -> Ledger:

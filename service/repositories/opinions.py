@@ -6,7 +6,10 @@ events; they never replace one another.
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import product
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from service.domain import Interaction, Kind
 
@@ -65,6 +68,15 @@ class Ledger:
         """The last interaction applied at each place: the rows to write."""
         self.returned: set[Pair] = set()
         """Pairs of whom one may see the other again: what hid them was replaced by something that does not."""
+
+    def dated(self, given: Interaction, now: datetime) -> Interaction:
+        """An opinion or block as it is to be applied: what is still to come is done now, and applies whatever time a clock that
+        was ahead of this one has left between the two."""
+        if given.occurred_at <= now:
+            return given
+        places = product(_directions((given.actor_id, given.target_id)), (OPINION, BLOCK))
+        stands = [self._standing.get((*direction, family)) for direction, family in places]
+        return replace(given, occurred_at=max([now, *(found.occurred_at for found in stands if found)]))
 
     def apply(self, given: Interaction) -> bool:
         """Apply one opinion or block; False when it changes nothing: repeated, outdated, or nothing to withdraw.

@@ -1,11 +1,16 @@
 """POST interactions: all or none, repeats, withdrawals, matches."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+
+from service.domain import Kind
+from service.repositories.database import connect
+from service.repositories.opinions import FAMILY
+from service.settings import Settings
 
 
 async def record(client: httpx.AsyncClient, *given: dict[str, Any]) -> httpx.Response:
@@ -14,6 +19,10 @@ async def record(client: httpx.AsyncClient, *given: dict[str, Any]) -> httpx.Res
 
 def act(actor_id: int, target_id: int, kind: str, **more: Any) -> dict[str, Any]:
     return {"actor_id": actor_id, "target_id": target_id, "kind": kind, **more}
+
+
+def in_minutes(minutes: float) -> str:
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
 
 
 async def matches(client: httpx.AsyncClient, user_id: int) -> list[int]:
@@ -88,8 +97,7 @@ async def test_a_bad_record_is_refused_by_field(client: httpx.AsyncClient, given
 
 
 async def test_a_clock_a_little_ahead_is_borne(client: httpx.AsyncClient) -> None:
-    soon = (datetime.now(UTC) + timedelta(minutes=2)).isoformat()
-    assert (await record(client, act(1, 2, "like", occurred_at=soon))).status_code == 201
+    assert (await record(client, act(1, 2, "like", occurred_at=in_minutes(2)))).status_code == 201
 
 
 @pytest.mark.parametrize("n", [0, 1001])
@@ -100,3 +108,96 @@ async def test_none_and_more_than_a_thousand_are_refused(client: httpx.AsyncClie
 
 async def test_a_thousand_are_recorded(client: httpx.AsyncClient) -> None:
     assert (await record(client, *[act(1, 2, "view")] * 1000)).json()["recorded"] == 1000
+
+
+async def stood(url: str, actor_id: int, target_id: int, kind: str) -> None:
+    """A row that bears a time from later than now, as clocks ahead of ours, or of the database before this one, may have left."""
+    connection = await connect(url)
+    family = FAMILY[Kind(kind)]
+    at = datetime.now(UTC) + timedelta(minutes=4)
+    query = "insert into interactions (actor_id, target_id, family, event_key, kind, occurred_at) values ($1, $2, $3, '', $4, $5)"
+    await connection.execute(query, actor_id, target_id, family, kind, at)
+    await connection.close()
+
+
+async def standing(url: str, actor_id: int, target_id: int) -> list[str]:
+    connection = await connect(url)
+    query = "select kind from interactions where actor_id = $1 and target_id = $2 and family in (1, 2) order by family"
+    kinds = [row[0] for row in await connection.fetch(query, actor_id, target_id)]
+    await connection.close()
+    return kinds
+
+
+@pytest.mark.parametrize(("before", "now"), [("like", "pass"), ("pass", "like"), ("unblock", "block"), ("like", "unlike")])
+async def test_what_is_done_now_applies_whatever_the_time_of_what_stands(
+    client: httpx.AsyncClient, settings: Settings, before: str, now: str
+) -> None:
+    await stood(settings.database_url, 1, 2, before)
+    assert (await record(client, act(1, 2, now))).json() == {"recorded": 1, "repeated": 0, "matches": []}
+    assert await standing(settings.database_url, 1, 2) == [now]
+
+
+async def test_a_block_hides_at_once_whatever_the_time_of_its_lifting(client: httpx.AsyncClient, settings: Settings) -> None:
+    async def ineligible() -> list[int]:
+        answer = await client.post("/api/v1/recommendations/users/2/rank", json={"candidate_ids": [1]})
+        return [person["id"] for person in answer.json()["ineligible"]]
+
+    await stood(settings.database_url, 1, 2, "unblock")
+    assert await ineligible() == []
+    await record(client, act(1, 2, "block"))
+    assert await ineligible() == [1]
+
+
+async def test_likes_said_now_match_whatever_the_time_of_a_lifted_block(client: httpx.AsyncClient, settings: Settings) -> None:
+    await stood(settings.database_url, 1, 2, "unblock")
+    answer = await record(client, act(1, 2, "like"), act(2, 1, "like"))
+    assert answer.json() == {"recorded": 2, "repeated": 0, "matches": [[1, 2]]}
+
+
+async def test_a_like_of_a_clock_ahead_does_not_outlast_what_is_done_next(client: httpx.AsyncClient, settings: Settings) -> None:
+    await record(client, act(1, 2, "like", occurred_at=in_minutes(4)), act(2, 1, "like"))
+    assert await matches(client, 1) == [2]
+    await record(client, act(1, 2, "pass", occurred_at=in_minutes(0)))
+    assert await standing(settings.database_url, 1, 2) == ["pass"]
+    assert await matches(client, 1) == []
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_no_time_is_now_by_the_databases_clock(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Wrong":
+            return cls.fromtimestamp(datetime.now(tz).timestamp() + 3600 * hours, tz)
+
+    monkeypatch.setattr("service.controllers.interactions.datetime", Wrong)
+    before = datetime.now(UTC)
+    await record(client, act(1, 2, "like"), act(2, 1, "like"))
+    (match,) = (await client.get("/api/v1/users/1/matches")).json()["matches"]
+    assert before <= datetime.fromisoformat(match["matched_at"]) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [
+        (["like", "pass"], "pass"),
+        (["pass", "like"], "like"),
+        (["like", ("pass", -60)], "like"),
+        ([("like", 2), "pass"], "pass"),
+        (["like", ("pass", 2)], "like"),
+        ([("like", 3), ("pass", 2)], "like"),
+    ],
+)
+async def test_in_one_batch_what_has_no_time_comes_last(
+    client: httpx.AsyncClient, settings: Settings, given: list[Any], stands: str
+) -> None:
+    acts = [act(1, 2, it) if isinstance(it, str) else act(1, 2, it[0], occurred_at=in_minutes(it[1])) for it in given]
+    assert (await record(client, *acts)).json()["recorded"] == 2
+    assert await standing(settings.database_url, 1, 2) == [stands]
+
+
+async def test_sending_again_what_has_no_time_is_repeated(client: httpx.AsyncClient) -> None:
+    given = [act(1, 2, "like"), act(1, 3, "pass"), act(1, 4, "block"), act(1, 2, "message", event_id="m-1")]
+    assert (await record(client, *given)).json() == {"recorded": 4, "repeated": 0, "matches": []}
+    assert (await record(client, *given)).json() == {"recorded": 0, "repeated": 4, "matches": []}
