@@ -4,6 +4,7 @@ AmityError 500
 ├── BadInput 422                 values that break a rule; `problems` names each field
 │   └── UnknownAlgorithm 422
 ├── MalformedBody 400            a body that is not JSON
+├── BodyTooSlow 408
 ├── BodyTooLarge 413
 ├── UnsupportedMedia 415
 ├── Unauthorized 401 · Forbidden 403
@@ -68,6 +69,12 @@ class MalformedBody(AmityError):
     """The body is not JSON"""
 
     status = 400
+
+
+class BodyTooSlow(AmityError):
+    """The body did not come whole in time"""
+
+    status = 408
 
 
 class BodyTooLarge(AmityError):

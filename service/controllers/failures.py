@@ -37,6 +37,8 @@ def on_amity_error(request: AnyRequest, exc: AmityError) -> Response[bytes]:
     headers = {}
     if exc.status == 503:
         headers["Retry-After"] = str(exc.retry_after_s if isinstance(exc, Unavailable) else 1)
+    if exc.status == 408:
+        headers["Connection"] = "close"  # what is still to come of the body is no next request
     if isinstance(exc, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(exc, BadInput):

@@ -20,6 +20,7 @@ _ERRORS = {
     403: "The API key lacks the scope, or the service has no keys and was called by a name that is not of its machine",
     404: "There is nobody, or nothing, of that id or name",
     405: "The route does not take this method; `Allow` names those it takes",
+    408: "The body did not come whole within 30 s",
     409: "What is asked for conflicts with how things stand; `detail` says with what",
     413: "The body is larger than 1 MiB",
     415: "The body is not application/json",
@@ -139,7 +140,7 @@ def _error_statuses(route: HTTPRoute, spec: RouteSpec) -> set[int]:
     if spec.scope:
         statuses |= {401, 403}
     if spec.body is not None:
-        statuses |= {400, 413, 415}
+        statuses |= {400, 408, 413, 415}
     return statuses
 
 

@@ -1,5 +1,6 @@
 """What a route promises, said once: `shell` admits by it, the handler decodes by it, and the schema shows it."""
 
+import asyncio
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -7,13 +8,15 @@ from litestar import MediaType, Request, Response
 
 from service.controllers.decoding import decode_body
 from service.controllers.queries import decode_query
-from service.errors import BadInput, BodyTooLarge, MalformedBody, UnsupportedMedia
+from service.errors import BadInput, BodyTooLarge, BodyTooSlow, MalformedBody, UnsupportedMedia
 
 S = TypeVar("S", bound=msgspec.Struct)
 AnyRequest = Request[Any, Any, Any]
 
 Scope = Literal["read", "write", "admin"]
 MAX_BODY_BYTES = 1024 * 1024
+BODY_S = 30.0
+"""For a whole body to come, however small its pieces: 35 kB/s for the largest."""
 MAX_ID = 2**63 - 1
 
 _ENCODER = msgspec.json.Encoder()
@@ -62,7 +65,7 @@ def person_id(text: str, field: str = "user_id") -> int:
 
 
 async def body_of(request: AnyRequest, into: type[S]) -> S:
-    """The body as `into`. Raises UnsupportedMedia, BodyTooLarge, MalformedBody or BadInput."""
+    """The body as `into`. Raises UnsupportedMedia, BodyTooLarge, BodyTooSlow, MalformedBody or BadInput."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (media_type.startswith("application/") and media_type.endswith("+json")):
         raise UnsupportedMedia
@@ -70,10 +73,19 @@ async def body_of(request: AnyRequest, into: type[S]) -> S:
 
 
 async def read_body(request: AnyRequest, at_most: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as it is known to be: by its header, or else by what has come."""
+    """The whole body. Raises BodyTooLarge as soon as it is known to be, by its header or else by what has come, BodyTooSlow after
+    `BODY_S`, and MalformedBody where the caller left."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > at_most:
         raise BodyTooLarge(_too_large(at_most))
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await _gathered(request, at_most)
+    except TimeoutError as exc:
+        raise BodyTooSlow(f"The body did not come whole within {BODY_S:g} s") from exc
+
+
+async def _gathered(request: AnyRequest, at_most: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     more = True

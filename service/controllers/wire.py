@@ -1,5 +1,6 @@
 """How requests come off the wire: uvicorn's protocol, bounded where it is not, and with a way past its tasks."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -8,6 +9,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD_BYTES = 131_072
 """Request line and headers, in bytes. Ours need a few hundred; 500 exclude_ids of 19 digits take 16 kB."""
+HEAD_S = 10.0
+"""From the first byte of a head to its last. Most come in one piece, and what is lost on the way is sent again within seconds."""
 
 
 class Early(Protocol):
@@ -18,25 +21,33 @@ class Early(Protocol):
 
 class OurHttp(HttpToolsProtocol):
     """httptools gathers the request line and the headers for as long as a caller sends them: 150 MB of header took 177 MB of
-    memory. Here too much of them is a 400 and the end of the connection.
+    memory, and a caller who never ended them kept the connection for ever. Here too much of them is a 400, too long over them a
+    408, and both the end of the connection. One on which nothing has been asked yet is idle like one that was answered: balancers
+    and browsers open them ahead of need.
 
     And what `early` takes is answered past the application, written as uvicorn writes it.
     """
 
     _in_head = False
     _head_bytes = 0
+    _due_s = 0.0
     _at_work: RequestResponseCycle | None = None
-    _idle_since_s: float | None = None
 
     def __init__(self, *given: Any, early: Early | None = None, **options: Any) -> None:
         super().__init__(*given, **options)
         self._early = early
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        self._rest()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and not self.transport.is_closing():
+            if not self._head_bytes:
+                self._expect_head()
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("The request's head is too large.")
 
     def on_message_begin(self) -> None:
@@ -69,31 +80,61 @@ class OurHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but that the alarm for idle connections is not set anew and cancelled for each request, which takes 2 us:
-        when it rings it looks for how long nothing has come."""
+        when it rings it looks for how long nothing has been asked."""
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
-        self._idle_since_s = self.loop.time()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is at work. A part of the next request may have come with the one before."""
+        if self._in_head:
+            self._expect_head()
+            return
+        self._due_s = self.loop.time() + self.timeout_keep_alive
         if self.timeout_keep_alive_task is None:
             self._set_alarm(self.timeout_keep_alive)
 
+    def _expect_head(self) -> None:
+        """All of it, from now: sooner than the alarm of an idle connection would ring."""
+        self._due_s = self.loop.time() + HEAD_S
+        self._cancel_alarm()
+        self._set_alarm(HEAD_S)
+
     def _unset_keepalive_if_required(self) -> None:
-        self._idle_since_s = None
+        """Called whenever anything comes. Empty lines, and the rest of a body that nobody read, are no request: the connection is
+        as idle as it was."""
 
     def _set_alarm(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
+    def _cancel_alarm(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
-        if self._idle_since_s is None:
-            return  # at work; the end of the response sets the alarm
-        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if self._is_at_work():
+            return  # the end of the response sets the alarm
+        left_s = self._due_s - self.loop.time()
         if left_s > 0:
             self._set_alarm(left_s)
+        elif self._in_head:
+            self._refuse_late_head()
         else:
             super().timeout_keep_alive_handler()
+
+    def _is_at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse_late_head(self) -> None:
+        """As `send_400_response` does."""
+        own = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        self.transport.write(STATUS_LINE[408] + own + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """uvicorn tells the request that came last. Of several in a row it is the first that is being answered, and to write to a
@@ -102,6 +143,4 @@ class OurHttp(HttpToolsProtocol):
         if self._at_work is not None and not self._at_work.response_complete:
             self._at_work.disconnected = True
             self._at_work.message_event.set()
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+        self._cancel_alarm()

@@ -40,7 +40,7 @@ def test_every_route_is_there_with_its_parameters_and_all_its_answers(path: str,
     operation = DOCUMENT["paths"][path][method]
     expected = {str(status) for status in (*spec.replies, *spec.errors, 405, 422, 500)}
     expected |= {"401", "403"} if spec.scope else set()
-    expected |= {"400", "413", "415"} if spec.body else set()
+    expected |= {"400", "408", "413", "415"} if spec.body else set()
     assert set(operation["responses"]) == expected
     in_path = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
     assert in_path == set(re.findall(r"{(\w+)}", path))
