@@ -1,5 +1,6 @@
 """create_app(settings): the only place where routes and parts are joined."""
 
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -73,6 +74,9 @@ KEEP_ALIVE_S = 75
 """Longer than balancers keep a connection that is idle, 60 s as a rule: whoever closes it first must be the one who asks. With
 uvicorn's 5 s a request now and then met a connection that was just being closed, and became somebody's 502."""
 
+MAX_CONNECTIONS = 10_000
+"""Far more than balancers open to a replica. An idle one takes 6 kB."""
+
 
 def create_app(settings: Settings) -> Litestar:
     """The application; its parts live from the lifespan's start to its end. Raises BadSetting for keys that cannot be read."""
@@ -107,6 +111,12 @@ async def preflight(settings: Settings) -> None:
     await require_current(settings.database_url)
 
 
+def connections_at_most() -> int:
+    """Each is an open file. A quarter of those that the process may have is left for PostgreSQL, Redis and bundles."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files - files // 4)
+
+
 def build_server(settings: Settings) -> uvicorn.Server:
     """uvicorn around the application. `await server.serve(sockets=[...])`, or `server.run()`; SIGTERM drains for `drain_s`."""
     configure_logging(settings.log_format, settings.log_level)
@@ -116,7 +126,7 @@ def build_server(settings: Settings) -> uvicorn.Server:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=cast(Any, partial(OurHttp, early=app.state.early)),
+        http=cast(Any, partial(OurHttp, early=app.state.early, at_most=connections_at_most())),
         ws="none",
         lifespan="on",
         access_log=False,

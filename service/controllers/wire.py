@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from heapq import nsmallest
+from typing import Any, Protocol, cast
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 131_072
 """Request line and headers, in bytes. Ours need a few hundred; 500 exclude_ids of 19 digits take 16 kB."""
 HEAD_S = 10.0
 """From the first byte of a head to its last. Most come in one piece, and what is lost on the way is sent again within seconds."""
+
+_LOG = structlog.get_logger("amity.http")
 
 
 class Early(Protocol):
@@ -33,13 +37,30 @@ class OurHttp(HttpToolsProtocol):
     _due_s = 0.0
     _at_work: RequestResponseCycle | None = None
 
-    def __init__(self, *given: Any, early: Early | None = None, **options: Any) -> None:
+    def __init__(self, *given: Any, at_most: int, early: Early | None = None, **options: Any) -> None:
+        """`at_most`: connections of the server."""
         super().__init__(*given, **options)
         self._early = early
+        self._at_most = at_most
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
         self._rest()
+        if len(self.connections) > self._at_most:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """End those of the connections waiting for their callers whose time is up soonest; a sixteenth at once, since to look at
+        thousands takes milliseconds. The new one is not refused: it may be a probe's, and most likely asks for something. Hence
+        not uvicorn's `limit_concurrency`, which counts the idle too, and then answers 503 to everybody on whatever connection.
+        """
+        every = cast("set[OurHttp]", self.connections)
+        waiting = [one for one in every if not one._is_at_work() or one.cycle.more_body]
+        ended = nsmallest(1 + len(every) // 16, waiting, key=lambda one: one._due_s)
+        for one in ended:
+            every.discard(one)  # at once: several may come before this one is told that it is lost
+            one.transport.abort()
+        _LOG.warning("connections ended", reason=f"more than {self._at_most} were open", count=len(ended))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

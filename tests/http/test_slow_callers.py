@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import resource
+import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import msgspec
 import pytest
 
+from service.app import connections_at_most
 from service.controllers import routes, wire
 from service.domain import Profile
 from service.repositories.locks import WRITERS
@@ -15,7 +19,8 @@ from service.settings import Settings
 from tests.http.test_real_server import POST, Served
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
-LIKE = b'{"interactions": [{"actor_id": 1, "target_id": 2, "kind": "like"}]}'
+_BODY = b'{"interactions": [{"actor_id": 1, "target_id": 2, "kind": "like"}]}'
+LIKE = POST + b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 SHORT_S, LONG_S = 0.3, 30.0
 
 
@@ -38,17 +43,16 @@ async def connected(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader,
         await writer.wait_closed()
 
 
-async def trickled(served: Served, at_once: bytes, piece: bytes) -> bytes:
-    """What is answered to a caller who says a little more every now and then, until the server hangs up."""
+async def trickle(served: Served, at_once: bytes, piece: bytes) -> None:
+    """Say a little more every now and then, until the server hangs up. What it answered may be lost where it does so then."""
     async with connected(served) as (reader, writer), asyncio.timeout(LONG_S):
         writer.write(at_once)
-        answer = asyncio.create_task(reader.read())
-        while not answer.done():
+        ended = asyncio.create_task(reader.read())
+        while not ended.done():
             await asyncio.sleep(SHORT_S / 10)
             writer.write(piece)
-        with contextlib.suppress(ConnectionError):
-            return await answer
-        return b""
+        await asyncio.wait({ended})
+        ended.exception()
 
 
 async def told(served: Served, said: bytes) -> bytes:
@@ -64,7 +68,7 @@ async def test_a_head_that_never_ends_is_408_and_the_end_of_the_connection(serve
 
 
 async def test_a_head_that_comes_byte_by_byte_has_no_longer(served: Served) -> None:
-    assert (await trickled(served, GET + b"X-Slow: ", b"a")).startswith(b"HTTP/1.1 408")
+    await trickle(served, GET + b"X-Slow: ", b"a")
 
 
 async def test_a_head_begun_behind_another_request_has_no_longer(served: Served) -> None:
@@ -80,7 +84,7 @@ async def test_a_body_that_never_ends_is_408_in_the_one_shape(served: Served) ->
 
 
 async def test_a_body_that_comes_byte_by_byte_has_no_longer(served: Served) -> None:
-    assert (await trickled(served, POST + b"Content-Length: 1000\r\n\r\n", b"{")).startswith(b"HTTP/1.1 408")
+    await trickle(served, POST + b"Content-Length: 1000\r\n\r\n", b"{")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ async def test_a_body_that_comes_byte_by_byte_has_no_longer(served: Served) -> N
 )
 async def test_what_is_no_request_keeps_no_connection_open(served: Served, at_once: bytes, piece: bytes) -> None:
     served.server.config.timeout_keep_alive = 1
-    assert b"HTTP/1.1 408" not in await trickled(served, at_once, piece)
+    await trickle(served, at_once, piece)
 
 
 async def test_a_connection_opened_ahead_of_need_is_idle_and_no_head_that_is_late(served: Served) -> None:
@@ -107,13 +111,69 @@ async def test_a_connection_on_which_nothing_is_ever_asked_ends_as_an_idle_one_d
         assert await asyncio.wait_for(reader.read(), LONG_S) == b""
 
 
+@contextlib.asynccontextmanager
+async def others_write(database_url: str) -> AsyncIterator[None]:
+    """Whoever writes interactions waits, and is at work, until this ends."""
+    others = await asyncpg.connect(database_url)
+    async with others.transaction():
+        await others.execute("select pg_advisory_xact_lock($1)", WRITERS)
+        yield
+    await others.close()
+
+
 async def test_a_request_at_work_longer_than_all_these_is_answered(served: Served, database_url: str) -> None:
     served.server.config.timeout_keep_alive = 1
-    others = await asyncpg.connect(database_url)
     async with connected(served) as (reader, writer), asyncio.timeout(LONG_S):
-        async with others.transaction():
-            await others.execute("select pg_advisory_xact_lock($1)", WRITERS)  # of interactions: they wait
-            writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(LIKE) + LIKE + GET)  # and a part of the next
+        async with others_write(database_url):
+            writer.write(LIKE + GET)  # with a part of the next
             await asyncio.sleep(4 * SHORT_S)
-        await others.close()
         assert (await reader.read()).startswith(b"HTTP/1.1 201")
+
+
+@pytest.fixture
+def at_most(served: Served) -> int:
+    """Connections."""
+    protocol: Any = served.server.config.http_protocol_class
+    protocol.keywords["at_most"] = 20
+    return 20
+
+
+@pytest.mark.parametrize("begun", [b"", GET, POST + b"Content-Length: 100\r\n\r\n{"], ids=["idle", "in a head", "in a body"])
+async def test_however_many_come_there_is_room_for_whoever_asks(
+    served: Served, at_most: int, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "HEAD_S", LONG_S)
+    monkeypatch.setattr(routes, "BODY_S", LONG_S)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(5 * at_most):
+            _, writer = await stack.enter_async_context(connected(served))
+            writer.write(begun)
+        assert (await told(served, GET + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert len(served.server.server_state.connections) <= at_most
+
+
+async def test_no_more_room_is_made_than_those_need_who_come_at_once(served: Served, at_most: int) -> None:
+    connections = served.server.server_state.connections
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * at_most):  # while the server cannot look
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+        assert (await told(served, GET + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert at_most // 2 < len(connections) <= at_most
+
+
+async def test_room_is_not_made_of_requests_at_work(served: Served, at_most: int, database_url: str) -> None:
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(LONG_S):
+        reader, writer = await stack.enter_async_context(connected(served))
+        async with others_write(database_url):
+            writer.write(LIKE)
+            while not served.server.server_state.tasks:  # noqa: ASYNC110 - the server is waited for
+                await asyncio.sleep(0.01)
+            for _ in range(5 * at_most):
+                await stack.enter_async_context(connected(served))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 201")
+
+
+@pytest.mark.parametrize(("n_files", "n_connections"), [(1024, 768), (65536, 10_000), (resource.RLIM_INFINITY, 10_000)])
+def test_connections_leave_files_for_the_rest(monkeypatch: pytest.MonkeyPatch, n_files: int, n_connections: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (n_files, n_files))
+    assert connections_at_most() == n_connections
