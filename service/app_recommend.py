@@ -33,6 +33,7 @@ from service.recommend.rank_given import RankGiven
 from service.recommend.ranking import Ranking
 from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
+from service.recommend.settled import Settled
 from service.recommend.shadow import RankingInShadow, Shadow
 from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
@@ -57,6 +58,7 @@ class Shared:
     lives: Lives
     truth: Truth
     fragments: Fragments
+    settled: Settled
     viewers: Viewers
     news: News
     registry: Registry
@@ -75,7 +77,8 @@ class Shared:
         truth = Truth(origin.users, Breaker("database"), settings.database_timeout_ms / 1000)
         fragments = Fragments(int(FRAGMENTS * n_bytes), lambda: news.is_live)
         viewers = Viewers(truth, int(VIEWERS * n_bytes))
-        first = FirstLevel(fragments, viewers)
+        settled = Settled(fragments.drops)
+        first = FirstLevel(fragments, viewers, settled)
         news = News(fleet, (first.changed, told), first.lost)
         feed.audience = first
         return cls(
@@ -84,6 +87,7 @@ class Shared:
             lives=lives,
             truth=truth,
             fragments=fragments,
+            settled=settled,
             viewers=viewers,
             news=news,
             registry=registry,
@@ -123,7 +127,7 @@ class Answering:
             tokens=shared.tokens,
             courses=Courses(
                 viewers=shared.viewers,
-                faces=Faces(shared.truth, shared.fragments),
+                faces=Faces(shared.truth, shared.fragments, shared.settled),
                 pools=pools,
                 computation=computation,
                 explaining=Explaining(origin.door, breakers, settings.ranking_share),

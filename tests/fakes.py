@@ -35,6 +35,7 @@ from service.recommend.rank_given import RankGiven
 from service.recommend.ranking import Ranking
 from service.recommend.renewals import Renewals
 from service.recommend.retrieval import Retrieval
+from service.recommend.settled import Settled
 from service.recommend.shadow import RankingInShadow, Shadow
 from service.recommend.stages import Breakers
 from service.recommend.turns import Courses
@@ -124,6 +125,8 @@ class FakePopulation:
 
     def profile(self, person_id: int) -> Profile | None:
         return self.people.get(person_id)
+
+    at_hand = profile
 
     def relations(self, person_id: int) -> Relations:
         return self.known_relations
@@ -360,7 +363,8 @@ class World:
         ranking = Ranking(self.door, breakers, fallback="heuristic", share=0.25)
         self.viewers = Viewers(self.truth, 1 << 20)
         self.fragments = Fragments(fragments_bytes, lambda: self.news_live)
-        self.first = FirstLevel(self.fragments, self.viewers)
+        settled = Settled(self.fragments.drops)
+        self.first = FirstLevel(self.fragments, self.viewers, settled)
         self.pools = Pools(self.store, self.tokens, self.lives, 1 << 20)
         once = Once(self.leases, self.pools)
         self.shadow = Shadow(self.shadow_ranker, 1.0, self.door, breakers, pause_s=0.0)
@@ -374,7 +378,7 @@ class World:
             tokens=self.tokens,
             courses=Courses(
                 viewers=self.viewers,
-                faces=Faces(self.truth, self.fragments),
+                faces=Faces(self.truth, self.fragments, settled),
                 pools=self.pools,
                 computation=self.computation,
                 explaining=Explaining(self.door, breakers, share=0.25),

@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 """Of versions and files: no slash and no leading dot, so that none leads out of the store."""
 _HEAD = 1000  # of a plain array's header, in bytes: ours have 118, and what Python's parser chokes on is longer
+_NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux's alone
 _CHUNK = 1 << 20
 """Hashed at once. Between chunks the interpreter may switch threads: 1 MiB holds it for about 35 µs."""
 
@@ -129,6 +130,17 @@ class BlobFile:
         """Bytes `start` to `end`. A look at a mapping instead makes 64 KB of neighbours resident, or 400 where the system's cache
         holds large pages."""
         return os.pread(self._handle, end - start, start)
+
+    def at_hand(self, start: int, end: int) -> bytearray | None:
+        """The same without waiting for a disk: None where the system has not all of it in memory, or does not say."""
+        if _NO_WAIT is None:
+            return None
+        found = bytearray(end - start)
+        try:
+            n_read = os.preadv(self._handle, (found,), start, _NO_WAIT)
+        except OSError:  # EAGAIN, or EOPNOTSUPP of a file system that cannot say
+            return None
+        return found if n_read == len(found) else None
 
 
 def open_folder(folder: Path, version: str) -> Bundle:

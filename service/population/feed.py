@@ -35,12 +35,18 @@ _FOLDED_AT_ONCE, _FOLDS_A_LOOK = 6, 96
 at the feed: a tenth of the time. More wait for the next look."""
 
 _LONGEST_PAUSE_S = 5.0
-_LAG_EVERY_S = 5.0
-"""Between two looks at what is held back: one more read, for a figure that is scraped every 15 s."""
+_LOOK_BEYOND_S = 1.0
+"""Between two looks at what was not read yet or is held back: one more read, of a row as a rule."""
 
 
 class Audience(Protocol):
-    """Who holds what the feed may contradict: told on the event loop, of each change that is applied to any population."""
+    """Who holds what the feed may contradict: told on the event loop, of each change that is applied to any population.
+
+    `now` is its clock, which ticks with all that it is told of people, by whomever.
+    """
+
+    @property
+    def now(self) -> int: ...
 
     def changed(self, people: Sequence[int]) -> None:
         """Profiles, of people new and old."""
@@ -56,9 +62,15 @@ class Audience(Protocol):
         """Anything may have changed."""
         ...
 
+    def caught_up(self, people: Population, since: int) -> None:
+        """All that was committed of profiles when the clock showed `since` is in this population."""
+        ...
+
 
 class Nobody:
     """The audience of a feed that nobody listens to."""
+
+    now = 0
 
     def changed(self, people: Sequence[int]) -> None: ...
 
@@ -67,6 +79,8 @@ class Nobody:
     def heard(self, actors: Ids, targets: Ids, kinds: NDArray[np.int8]) -> None: ...
 
     def lost(self) -> None: ...
+
+    def caught_up(self, people: Population, since: int) -> None: ...
 
 
 class ChangeFeed:
@@ -91,7 +105,7 @@ class ChangeFeed:
         self._nudged = asyncio.Event()
         # The highest change_id that each population has: a lower one that comes later was perhaps overtaken by it.
         self._newest: WeakKeyDictionary[Population, int] = WeakKeyDictionary()
-        self._measured_s = float("-inf")
+        self._looked_beyond_s = float("-inf")
 
     def nudge(self) -> None:
         """Look at the feed at once: this replica has just written."""
@@ -104,8 +118,9 @@ class ChangeFeed:
             try:
                 if failures:  # what happened meanwhile may be more than the feed kept, or another server may answer
                     await self.close_gap()
+                people, since = self._holder.current, self.audience.now
                 await self.catch_up()
-                await self._measure_lag()
+                await self._look_beyond(people, since)
                 await self._fold_in()
                 failures = 0
             except AmityError as exc:
@@ -142,10 +157,15 @@ class ChangeFeed:
             if is_all(changes):
                 return n_applied
 
-    async def _measure_lag(self) -> None:
-        if time.monotonic() - self._measured_s >= _LAG_EVERY_S:
-            FEED_LAG.set(await self._origin.changes.waiting_s(self._holder.current.position))
-            self._measured_s = time.monotonic()
+    async def _look_beyond(self, people: Population, since: int) -> None:
+        """How far behind the feed is now, after it was read to its end for `people`, which began when it was `since`."""
+        if time.monotonic() - self._looked_beyond_s < _LOOK_BEYOND_S:
+            return
+        self._looked_beyond_s = time.monotonic()
+        beyond = await self._origin.changes.beyond(self._holder.current.position)
+        FEED_LAG.set(beyond.waiting_s)
+        if not beyond.of_people and self._holder.current is people:
+            self.audience.caught_up(people, since)
 
     async def _fold_in(self) -> None:
         for _ in range(0, _FOLDS_A_LOOK, _FOLDED_AT_ONCE):

@@ -4,7 +4,7 @@ A `Population` belongs to the event loop, which alone changes it. Views handed t
 resized, and rows whose meaning never changes while they are shown.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -109,8 +109,11 @@ class Population:
 
     def profile(self, person_id: int) -> Profile | None:
         """The person as last known; None for the unknown and the erased."""
-        row = self.row(person_id)
-        return None if row is None else self._profile_at(person_id, row, self.columns.value("last_active_at_s", row))
+        return self._known(person_id, self.base_profiles.get)
+
+    def at_hand(self, person_id: int) -> Profile | None:
+        """The same where it takes no waiting for a disk; else None."""
+        return self._known(person_id, self.base_profiles.at_hand)
 
     def relations(self, person_id: int) -> Relations:
         """How a person stands to others, as last known."""
@@ -169,7 +172,7 @@ class Population:
         changed: list[int] = []
         seen: list[int] = []
         for place, (profile, row, known_s) in enumerate(zip(latest, rows.tolist(), active_s.tolist(), strict=True)):
-            known = self._profile_at(profile.id, row, known_s) if row >= 0 else None
+            known = self._profile_at(profile.id, row, known_s, self.base_profiles.get) if row >= 0 else None
             if known == profile:
                 continue
             if known is not None and msgspec.structs.replace(known, last_active_at=profile.last_active_at) == profile:
@@ -235,12 +238,21 @@ class Population:
         self.tastes.spaces["mutual"].put(rows[known], items[known], np.ones(int(known.sum()), np.bool_))
         return bool(self._waiting)
 
-    def _profile_at(self, person_id: int, row: int, active_s: float) -> Profile | None:
-        """The person of a row, last active then; None when the event loop has erased them meanwhile."""
+    def _known(self, person_id: int, of_base: Callable[[int], Profile | None]) -> Profile | None:
+        row = self.row(person_id)
+        if row is None:
+            return None
+        return self._profile_at(person_id, row, self.columns.value("last_active_at_s", row), of_base)
+
+    def _profile_at(self, person_id: int, row: int, active_s: float, of_base: Callable[[int], Profile | None]) -> Profile | None:
+        """The person of a row, last active then; None when the event loop has erased them meanwhile. `of_base` has rows of the
+        base."""
         changed = self._changed.get(person_id)
         if changed is None and row >= self.columns.n_base:
             return None
-        stored = self.base_profiles.get(row) if changed is None else decode(changed)
+        stored = of_base(row) if changed is None else decode(changed)
+        if stored is None:
+            return None
         active_at = None if isnan(active_s) else datetime.fromtimestamp(active_s, UTC)
         return stored if active_at == stored.last_active_at else msgspec.structs.replace(stored, last_active_at=active_at)
 

@@ -115,7 +115,7 @@ def _load(bundle: Bundle) -> Population:
     ):
         if len(codes) and not -1 <= int(codes.min()) <= int(codes.max()) < n_codes:
             raise ValueError(f"codes of {name} reach beyond their vocabulary")
-    profiles = ProfileBytes(bundle.array("profiles.offsets"), bundle.blob("profiles"), bundle.file("profiles").read)
+    profiles = ProfileBytes(bundle.array("profiles.offsets"), bundle.blob("profiles"), bundle.file("profiles"))
     _check_spans("profiles", profiles.offsets, n_people, len(profiles.data))
     directory = _directory(bundle, stored["id"])
     relations = RelationMemory(directory.base_ids, *(_side(bundle, name, n_people) for name in _SIDES))

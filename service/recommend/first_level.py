@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.recommend.fragments import Fragments
+from service.recommend.ports import Population
+from service.recommend.settled import Settled
 from service.recommend.viewers import Viewers
 
 Ids = NDArray[np.int64]
@@ -15,9 +17,15 @@ class FirstLevel:
     """The audience of the change feed and the listener of news. Slates and pools need no telling: they are looked at on each
     use, with what they were made of."""
 
-    def __init__(self, fragments: Fragments, viewers: Viewers) -> None:
+    def __init__(self, fragments: Fragments, viewers: Viewers, settled: Settled) -> None:
         self._fragments = fragments
         self._viewers = viewers
+        self._settled = settled
+
+    @property
+    def now(self) -> int:
+        """Ticks with everything that is told of people."""
+        return self._fragments.drops.now
 
     def changed(self, people: Sequence[int]) -> None:
         """These people are, or seek, something else than before, or are new."""
@@ -40,3 +48,7 @@ class FirstLevel:
         """News may have been missed."""
         self._fragments.clear()
         self._viewers.clear()
+
+    def caught_up(self, people: Population, since: int) -> None:
+        """Memory has all that was committed of profiles when `now` was `since`."""
+        self._settled.caught_up(people, since)

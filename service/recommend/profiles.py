@@ -9,6 +9,7 @@ from service.errors import CircuitOpen, StageFailed, UnknownUser
 from service.recommend.drops import Drops
 from service.recommend.fragments import Fragment, Fragments
 from service.recommend.ports import PeopleStore, Population, Trail
+from service.recommend.settled import Settled
 from service.recommend.stages import enter
 from service.resilience import Breaker, Deadline, bounded
 from service.telemetry import stage
@@ -57,11 +58,12 @@ class Truth:
 
 
 class Faces:
-    """Profiles of those who are shown, held or read."""
+    """Profiles of those who are shown: held, settled or read."""
 
-    def __init__(self, truth: Truth, fragments: Fragments) -> None:
+    def __init__(self, truth: Truth, fragments: Fragments, settled: Settled) -> None:
         self._truth = truth
         self._fragments = fragments
+        self._settled = settled
 
     @property
     def drops(self) -> Drops:
@@ -73,7 +75,9 @@ class Faces:
         own = Trail()
 
         async def read(missing: Sequence[int]) -> Mapping[int, Profile]:
-            return await self._truth.profiles(missing, memory, deadline, own)
+            known = self._settled.of(missing, memory) if self._fragments.usable else {}
+            unknown = [one for one in missing if one not in known]
+            return {**known, **await self._truth.profiles(unknown, memory, deadline, own)} if unknown else known
 
         found = await self._fragments.many(ids, read, lambda: not own.degraded)
         trail.extend(own.degraded)

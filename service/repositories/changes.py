@@ -53,10 +53,15 @@ _STANDING = """
     join unnest($1::bigint[], $2::bigint[]) as wanted (actor, target) on actor_id = actor and target_id = target
     where family in (1, 2)
 """
-# The very next one, and no older one anywhere: the feed is in the order of transactions, and this reads one row of its key.
-_NEXT = """
-    select extract(epoch from clock_timestamp() - recorded_at)::float8 from changes
-    where (xid, change_id) > ($1, $2) order by xid, change_id limit 1
+_MOST_LOOKED_AT = 1_000
+_BEYOND = f"""
+    select
+        coalesce((array_agg(extract(epoch from clock_timestamp() - recorded_at)::float8 order by xid, change_id))[1], 0),
+        coalesce(bool_or(entity in ('user', 'erasure')) or count(*) = {_MOST_LOOKED_AT}, false)
+    from (
+        select xid, change_id, recorded_at, entity from changes
+        where (xid, change_id) > ($1, $2) order by xid, change_id limit {_MOST_LOOKED_AT}
+    ) beyond
 """
 _HORIZON = text("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _OLDEST = text("select value from facts where name = :name")
@@ -79,6 +84,15 @@ class Standing(NamedTuple):
     kinds: NDArray[np.int8]
 
 
+class Beyond(NamedTuple):
+    """What is committed past a position, readable or still held back. `waiting_s`: how long ago the change next after it was
+    made, 0 when there is none; the feed is in the order of transactions, so there may be older ones. `of_people`: whether a
+    profile may be among what was changed."""
+
+    waiting_s: float
+    of_people: bool
+
+
 class Changes:
     """Raises DatabaseUnavailable when PostgreSQL is away."""
 
@@ -94,10 +108,9 @@ class Changes:
         rows = await self._sessions.readers.fetch(_NEWEST, position.xid, position.change_id)
         return int(rows[0][0]) if rows else 0
 
-    async def waiting_s(self, position: FeedPosition) -> float:
-        """How long ago the change next after a position was made, readable or still held back; 0 when there is none."""
-        rows = await self._sessions.readers.fetch(_NEXT, position.xid, position.change_id)
-        return max(0.0, float(rows[0][0])) if rows else 0.0
+    async def beyond(self, position: FeedPosition) -> Beyond:
+        [(waiting_s, of_people)] = await self._sessions.readers.fetch(_BEYOND, position.xid, position.change_id)
+        return Beyond(max(0.0, waiting_s), of_people)
 
     async def standing(self, actors: NDArray[np.int64], targets: NDArray[np.int64]) -> Standing:
         """The opinions and blocks of ordered pairs as the database has them now, withdrawals too."""

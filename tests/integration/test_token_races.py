@@ -19,6 +19,7 @@ from service.recommend.first_level import FirstLevel
 from service.recommend.fragments import Fragments
 from service.recommend.ports import Trail
 from service.recommend.profiles import Faces, Truth
+from service.recommend.settled import Settled
 from service.recommend.viewers import Viewers
 from service.repositories.database import Database
 from service.repositories.interactions import Interactions
@@ -40,8 +41,9 @@ class Replica:
         self.tokens = ViewerTokens(fleet, 600)
         truth = Truth(self, Breaker("database"), 30.0)
         self.viewers, self.fragments = Viewers(truth, 1 << 20), Fragments(1 << 20, lambda: self.news.is_live)
-        self.faces = Faces(truth, self.fragments)
-        self.first = FirstLevel(self.fragments, self.viewers)
+        settled = Settled(self.fragments.drops)
+        self.faces = Faces(truth, self.fragments, settled)
+        self.first = FirstLevel(self.fragments, self.viewers, settled)
         self.news = News(fleet, [self.first.changed], self.first.lost)
         self.aftermath = Aftermath(self, self.tokens, self.news, self.viewers)
         self.before_reading: Hook | None = None

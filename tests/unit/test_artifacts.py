@@ -1,5 +1,7 @@
 """Bundles survive a round trip, and nothing that is not whole is ever read."""
 
+import errno
+import os
 import sys
 import types
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.artifacts.bundle import MANIFEST, Bundle, FileEntry, Manifest, RankerEntry, digest
+from service.artifacts.bundle import MANIFEST, BlobFile, Bundle, FileEntry, Manifest, RankerEntry, digest
 from service.artifacts.store import BundleWriter, Store, new_version
 from service.domain import FeedPosition
 from service.errors import BadSetting, BundleInvalid
@@ -212,6 +214,20 @@ def test_array_of_objects_is_never_unpickled(local: Store, tmp_path: Path) -> No
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     smuggle(local, (tmp_path / "evil.npy").read_bytes())
     assert "people.id.npy holds Python objects" in refused(local)
+
+
+def test_what_the_system_has_in_memory_is_at_hand_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "profiles.bin").write_bytes(b"0123456789")
+    file = BlobFile(tmp_path / "profiles.bin")
+    if (found := file.at_hand(2, 5)) is None:
+        pytest.skip("this system does not say what it has in memory")
+    assert (bytes(found), file.at_hand(8, 11)) == (b"234", None)
+
+    def on_disk(*_: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "")
+
+    monkeypatch.setattr(os, "preadv", on_disk)
+    assert (file.at_hand(2, 5), file.read(2, 5)) == (None, b"234")
 
 
 def headed(head: str) -> bytes:

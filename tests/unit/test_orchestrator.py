@@ -166,6 +166,31 @@ async def test_a_changed_bio_shows_at_once() -> None:
     assert (await world.orchestrator.recommend(ask(limit=1))).recommendations[0].bio == "new"
 
 
+async def test_people_whom_memory_has_as_they_are_are_not_read() -> None:
+    world = crowd()
+    world.first.caught_up(world.memory, world.first.now)
+    slate = await world.orchestrator.recommend(ask(limit=2))
+    assert (ids(slate), "profiles" in world.database.reads) == ([40, 39], False)
+
+
+async def test_who_changed_is_read_until_memory_knows_of_it() -> None:
+    world = crowd()
+    world.first.caught_up(world.memory, world.first.now)
+    await world.change(person(40, bio="new"))
+    slate = await world.orchestrator.recommend(ask(limit=2))
+    assert [one.bio for one in slate.recommendations] == ["new", person(39).bio]
+    assert world.database.reads.count("profiles") == 1
+
+
+async def test_where_news_does_not_arrive_people_are_read_whatever_memory_knows() -> None:
+    world = crowd()
+    world.first.caught_up(world.memory, world.first.now)
+    world.news_live = False
+    world.database.people[40] = person(40, bio="new")
+    slate = await world.orchestrator.recommend(ask(limit=1))
+    assert slate.recommendations[0].bio == "new"
+
+
 async def test_a_block_committed_while_the_pool_was_computed_is_heeded() -> None:
     world = crowd()
 
