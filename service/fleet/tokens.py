@@ -21,6 +21,10 @@ from service.resilience import Deadline
 CHUNK = 500
 """Tokens written in one pipeline: about 4 ms, so that a batch of 2,000 people neither exceeds a timeout nor holds up others."""
 
+NEW_S = 60
+"""Life of tokens that a reader makes. A pool that is stored prolongs them. Those of ids that nobody has, for which one may ask
+by the thousand, are soon gone; whoever held something under tokens that went reads it again."""
+
 
 Asked = asyncio.Future[list[bytes | None] | None]
 """The values of a viewer's tokens, in the order of `Tokens`; None while Redis is away."""
@@ -45,7 +49,7 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 class ViewerTokens:
-    """Tokens live `life_s` from when they were written or prolonged: longer than any pool that bears an older one."""
+    """Tokens live `life_s` from when they were replaced or prolonged: longer than any pool that bears them or an older one."""
 
     def __init__(self, fleet: Fleet, life_s: int) -> None:
         self._fleet = fleet
@@ -92,7 +96,7 @@ class ViewerTokens:
 
     async def _create(self, names: Sequence[str], extra_keys: Sequence[str], deadline: Deadline) -> list[bytes | None] | None:
         """What stands at `names`, made where nothing did, and the values of `extra_keys`; None where not all are there."""
-        commands: list[Command] = [("SET", name, secrets.token_hex(8), "NX", "EX", self._life_s) for name in names]
+        commands: list[Command] = [("SET", name, secrets.token_hex(8), "NX", "EX", NEW_S) for name in names]
         commands += [("GET", name) for name in (*names, *extra_keys)]
         replies = await self._fleet.run("create tokens", commands, deadline)
         if replies is None:

@@ -62,6 +62,13 @@ def test_somebody_new_is_recommended_by_the_other_replica(pair: list[Replica]) -
     assert of_them["degraded"] == []
 
 
+def test_whoever_joins_just_after_being_asked_for_is_there_on_both_replicas(pair: list[Replica]) -> None:
+    path = "/api/v1/recommendations/users/5002/recommendations"
+    assert [replica.client.get(path).status_code for replica in pair] == [404, 404]
+    assert pair[0].client.put("/api/v1/users/5002", json={"name": "Newcomer"}).status_code == 201
+    assert [replica.recommend(5002)["total_count"] for replica in reversed(pair)] == [20, 20]
+
+
 def test_somebody_else_with_an_erased_id_has_none_of_its_past(pair: list[Replica]) -> None:
     pair[0].recommend(81)
     other = shown(pair[1].recommend(81))[0]

@@ -5,6 +5,9 @@ from uuid import UUID
 
 import httpx
 import pytest
+import redis
+
+from service.fleet import keys, tokens
 
 PREFIX = "/api/v1/recommendations"
 URL = f"{PREFIX}/users/1/recommendations"
@@ -241,3 +244,14 @@ async def test_performance_counts_what_was_answered(client: httpx.AsyncClient) -
 async def test_performance_refuses_what_it_does_not_offer(client: httpx.AsyncClient, query: str, field: str) -> None:
     answer = await client.get(f"{PREFIX}/performance?{query}")
     assert (answer.status_code, answer.json()["detail"][0]["field"]) == (422, field)
+
+
+async def test_asking_for_nobody_leaves_nothing_lasting_in_redis(client: httpx.AsyncClient, redis_url: str) -> None:
+    nobody = range(9001, 9021)
+    for path in ("recommendations", "similar"):
+        assert {(await client.get(f"/api/v1/recommendations/users/{one}/{path}")).status_code for one in nobody} == {404}
+    assert (await client.get("/api/v1/recommendations/users/1/recommendations?algorithm_version=heuristic")).status_code == 200
+    with redis.Redis.from_url(redis_url) as shared:
+        lives_s = {one: shared.ttl(keys.version(one)) for one in (1, *nobody)}
+    assert all(life_s <= tokens.NEW_S for one, life_s in lives_s.items() if one in nobody)
+    assert lives_s[1] > tokens.NEW_S
