@@ -5,13 +5,13 @@ events; they never replace one another.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import product
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from service.domain import Interaction, Kind
+from service.domain import NO_TIME, Interaction, Kind
 
 OPINION, BLOCK, MESSAGE, VIEW = 1, 2, 3, 4
 
@@ -49,6 +49,10 @@ Place = tuple[int, int, int]
 """Actor, target and family: at most one Standing each."""
 
 
+_TICK = timedelta(microseconds=1)
+_LAST = NO_TIME - _TICK
+
+
 def pair(one_id: int, other_id: int) -> Pair:
     return (one_id, other_id) if one_id < other_id else (other_id, one_id)
 
@@ -70,13 +74,14 @@ class Ledger:
         """Pairs of whom one may see the other again: what hid them was replaced by something that does not."""
 
     def dated(self, given: Interaction, now: datetime) -> Interaction:
-        """An opinion or block as it is to be applied: what is still to come is done now, and applies whatever time a clock that
-        was ahead of this one has left between the two."""
+        """An opinion or block as it is to be applied: what is still to come is done now, and after all that stands between the
+        two, whatever time a clock that was ahead of this one has left there; a file with that in it, imported again, must not
+        undo what is done now."""
         if given.occurred_at <= now:
             return given
         places = product(_directions((given.actor_id, given.target_id)), (OPINION, BLOCK))
         stands = [self._standing.get((*direction, family)) for direction, family in places]
-        return replace(given, occurred_at=max([now, *(found.occurred_at for found in stands if found)]))
+        return replace(given, occurred_at=max([now, *(min(found.occurred_at, _LAST) + _TICK for found in stands if found)]))
 
     def apply(self, given: Interaction) -> bool:
         """Apply one opinion or block; False when it changes nothing: repeated, outdated, or nothing to withdraw.

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import example as explicitly
 from hypothesis import strategies as st
 
-from service.domain import Interaction, Kind
+from service.domain import NO_TIME, Interaction, Kind
 from service.repositories import bulk
 from service.repositories.database import Database, connect
 from service.repositories.interactions import Interactions, Recorded
@@ -177,6 +177,17 @@ async def test_a_later_file_does_not_undo_what_happened_since(database: Database
     await imported(database, path)
     kinds = [row[4] for row in (await contents(database.url))["interactions"]]
     assert kinds == ["pass", "like"]
+
+
+async def test_a_file_from_a_clock_ahead_does_not_undo_what_was_done_since(database: Database, tmp_path: Path) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=4)
+    path = write_interactions(tmp_path / "i.csv", [(1, 2, "like", soon), (1, 2, "unblock", soon)])
+    await imported(database, path)
+    for kind in (Kind.PASS, Kind.BLOCK):
+        said = Interaction(actor_id=1, target_id=2, kind=kind, occurred_at=NO_TIME)
+        assert await Interactions(database.sessions).record([said]) == Recorded(1, 0, [])
+    await imported(database, path)
+    assert [row[4] for row in (await contents(database.url))["interactions"]] == ["pass", "block"]
 
 
 @pytest.mark.parametrize("kind", [Kind.LIKE, Kind.BLOCK])

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import asdict
 from sqlalchemy import event, text
 
-from service.domain import Kind
+from service.domain import NO_TIME, Interaction, Kind
 from service.errors import BadInput
 from service.repositories.columns import KINDS
-from service.repositories.database import Database
+from service.repositories.database import Database, connect
 from service.repositories.interactions import Interactions, Recorded
 from service.repositories.matches import Matches
 from service.repositories.users import Users
@@ -115,6 +115,24 @@ async def test_nothing_from_before_a_repeated_opinion_replaces_it(database: Data
         await interactions.record([deed])
 
     assert await standing(database, 1) == {"liked": {2}}
+
+
+async def test_what_is_done_now_follows_even_the_last_of_all_times(database: Database, interactions: Interactions) -> None:
+    connection = await connect(database.url)
+    query = (
+        "insert into interactions (actor_id, target_id, family, event_key, kind, occurred_at) values (1, 2, 2, '', 'unblock', "
+    )
+    await connection.execute(query + "'9999-12-31T23:59:59.999999Z')")
+    await connection.close()
+    block = Interaction(actor_id=1, target_id=2, kind=BLOCK, occurred_at=NO_TIME)
+    assert await interactions.record([block]) == Recorded(1, 0, [])
+
+
+async def test_what_is_done_at_once_ends_as_if_one_after_another(database: Database, interactions: Interactions) -> None:
+    deeds = [(1, LIKE, 2), (2, LIKE, 1), (1, BLOCK, 2), (1, UNBLOCK, 2)]
+    given = [Interaction(actor_id=one, target_id=other, kind=kind, occurred_at=NO_TIME) for one, kind, other in deeds]
+    assert await interactions.record(given) == Recorded(4, 0, [], [(1, 2)])
+    assert await Matches(database.sessions).page(1, 10) == []
 
 
 async def test_a_repeated_opinion_keeps_the_slate_it_came_of(interactions: Interactions) -> None:
