@@ -2,6 +2,7 @@
 
 import base64
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from litestar import Controller, Response, delete, get, patch, post, put
@@ -59,11 +60,10 @@ class People(Controller):
             problems.append(Problem("id", "must be the id in the path, or left out"))
         if problems:
             raise BadInput(*problems)
-        before = None if body.created_at else await users.get(viewer_id)
-        profile = profile_of(body, viewer_id, before.created_at if before else now)
-        is_new = await users.put(profile)
+        profile = profile_of(body, viewer_id, now)
+        is_new, created_at = await users.put(profile, is_dated=body.created_at is not None)
         await aftermath.of_people([viewer_id])
-        return reply(person_of(profile), 201 if is_new else 200)
+        return reply(person_of(msgspec.structs.replace(profile, created_at=created_at)), 201 if is_new else 200)
 
     @get(
         "/{user_id:str}",
@@ -100,18 +100,12 @@ class People(Controller):
     ) -> Response[bytes]:
         viewer_id = _noted(request, "user changed", user_id)
         body = await body_of(request, PersonChanges)
-        before = await users.get(viewer_id)
-        if before is None:
-            raise UnknownUser(viewer_id)
         changes = body.given()
-        if not changes:
-            return reply(person_of(before))
-        if problems := change_problems(body, msgspec.structs.replace(before, **changes), datetime.now(UTC)):
-            raise BadInput(*problems)
-        after = await users.patch(viewer_id, changes)
-        if after is None:  # erased since
+        after = await (users.patch(viewer_id, changes, partial(_check, body)) if changes else users.get(viewer_id))
+        if after is None:
             raise UnknownUser(viewer_id)
-        await aftermath.of_people([viewer_id])
+        if changes:
+            await aftermath.of_people([viewer_id])
         return reply(person_of(after))
 
     @delete(
@@ -154,8 +148,7 @@ class People(Controller):
         if problems := _batch_problems(body, now):
             raise BadInput(*problems)
         undated = [person.id for person in body.users if person.created_at is None]
-        before = await users.many(undated) if undated else {}
-        created, replaced = await users.put_many([_dated(person.id, person, before, now) for person in body.users])
+        created, replaced = await users.put_many([profile_of(person, person.id, now) for person in body.users], undated)
         exchange_of(request).fields |= {"created": created, "replaced": replaced}
         await aftermath.of_people(person.id for person in body.users)
         return reply(BatchReply(created, replaced), 201 if created else 200)
@@ -197,6 +190,12 @@ def _noted(request: AnyRequest, event: str, user_id: str) -> int:
     return viewer_id
 
 
+def _check(changes: PersonChanges, after: Profile) -> None:
+    """Raises BadInput for what the changes make of the person."""
+    if problems := change_problems(changes, after, datetime.now(UTC)):
+        raise BadInput(*problems)
+
+
 def _batch_problems(body: PeopleBatch, now: datetime) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[int] = set()
@@ -206,10 +205,6 @@ def _batch_problems(body: PeopleBatch, now: datetime) -> list[Problem]:
         seen.add(person.id)
         problems += cross_field_problems(person, now, f"users[{i}].")
     return problems
-
-
-def _dated(user_id: int, body: PersonBody, before: dict[int, Profile], now: datetime) -> Profile:
-    return profile_of(body, user_id, before[user_id].created_at if user_id in before else now)
 
 
 def _to_cursor(last: Match) -> str:

@@ -1,6 +1,7 @@
 """People: the rows of `users`, and the tombstones of the erased."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +17,9 @@ from service.repositories.storable import as_json, check_profile, check_texts
 
 FIELDS = tuple(field.name for field in msgspec.structs.fields(Profile))
 """Names of the fields of a profile, which are those of the columns."""
+
+Check = Callable[[Profile], None]
+"""Raises what is wrong with a profile."""
 
 CHANGEABLE = frozenset(FIELDS) - {"id", "incarnation"}
 
@@ -43,8 +47,9 @@ _PUT = text(
         latitude = excluded.latitude, longitude = excluded.longitude, bio = excluded.bio, interests = excluded.interests,
         seeks_genders = excluded.seeks_genders, seeks_min_age = excluded.seeks_min_age,
         seeks_max_age = excluded.seeks_max_age, seeks_max_km = excluded.seeks_max_km, status = excluded.status,
-        created_at = excluded.created_at, last_active_at = excluded.last_active_at, updated_at = now()
-    returning xmax = 0
+        created_at = case when excluded.id = any(cast(:undated as bigint[])) then users.created_at else excluded.created_at end,
+        last_active_at = excluded.last_active_at, updated_at = now()
+    returning xmax = 0, created_at
     """
 )
 
@@ -130,38 +135,48 @@ class Users:
             if len(rows) < batch_size:
                 return
 
-    async def put(self, profile: Profile) -> bool:
-        """Store the profile whole; True when the person is new. `incarnation` is ours: the erased one's plus one."""
-        n_new, _ = await self.put_many([profile])
-        return n_new == 1
+    async def put(self, profile: Profile, *, is_dated: bool = True) -> tuple[bool, datetime]:
+        """Store the profile whole; True when the person is new, and the `created_at` that stands. Where it is not dated, it is
+        that of before, of whom there is. `incarnation` is ours: the erased one's plus one."""
+        [(is_new, created_at)] = await self._put([profile], () if is_dated else (profile.id,))
+        return is_new, created_at
 
-    async def put_many(self, profiles: Sequence[Profile]) -> tuple[int, int]:
-        """Store all or none; how many are new and how many were replaced. Of one id given twice the last counts."""
+    async def put_many(self, profiles: Sequence[Profile], undated: Collection[int] = ()) -> tuple[int, int]:
+        """Store all or none; how many are new and how many were replaced. Of one id given twice the last counts. Of those in
+        `undated` who exist the `created_at` of before stands."""
+        n_new = sum(is_new for is_new, _ in await self._put(profiles, undated))
+        return n_new, len(profiles) - n_new
+
+    async def _put(self, profiles: Sequence[Profile], undated: Collection[int]) -> Sequence[Any]:
         for index, profile in enumerate(profiles):
             check_profile(profile, f"users[{index}]." if len(profiles) > 1 else "")
         latest = {profile.id: profile for profile in profiles}
         people = as_json([latest[user_id] for user_id in sorted(latest)])
 
-        async def work(session: AsyncSession) -> list[bool]:
+        async def work(session: AsyncSession) -> Sequence[Any]:
             await lock_shared(session, WRITERS)
-            return list(await session.scalars(_PUT, {"people": people}))
+            rows: Sequence[Any] = (await session.execute(_PUT, {"people": people, "undated": list(undated)})).all()
+            return rows
 
-        fresh = await write(self._sessions, work)
-        return sum(fresh), len(profiles) - sum(fresh)
+        return await write(self._sessions, work)
 
-    async def patch(self, user_id: int, changes: Mapping[str, Any]) -> Profile | None:
-        """Change the named fields; the profile after it, or None when nobody has that id. Raises BadInput for other names."""
+    async def patch(self, user_id: int, changes: Mapping[str, Any], check: Check = lambda _: None) -> Profile | None:
+        """Change the named fields; the profile after it, or None when nobody has that id. `check` is given it before it is
+        stored, with nobody else writing it meanwhile; what it raises leaves all as it was. Raises BadInput for other names."""
         unknown = sorted(set(changes) - CHANGEABLE)
         if unknown:
             raise BadInput(*(Problem(name, "cannot be changed") for name in unknown))
         check_texts(dict(changes))
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
-        statement = update(_users).where(_users.c.id == user_id).values(**values, updated_at=func.now())
-        returning = statement.returning(*(_users.c[name] for name in FIELDS))
+        one = _users.c.id == user_id
+        statement = update(_users).where(one).values(**values, updated_at=func.now()).returning(*_SELECT.selected_columns)
 
         async def work(session: AsyncSession) -> Profile | None:
-            row = (await session.execute(returning)).first()
-            return None if row is None else _profile(row)
+            before = (await session.execute(_SELECT.where(one).with_for_update(key_share=True))).first()
+            if before is None:
+                return None
+            check(msgspec.structs.replace(_profile(before), **changes))
+            return _profile((await session.execute(statement)).one())
 
         return await write(self._sessions, work)
 

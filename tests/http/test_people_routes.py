@@ -1,7 +1,10 @@
 """People and their matches over HTTP."""
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -171,3 +174,54 @@ async def test_a_new_person_is_recommended_to_others(client: httpx.AsyncClient) 
         if body["total_count"]:
             break
     assert [person["id"] for person in body["recommendations"]] == [500]
+
+
+WAITING = "select count(*) from pg_locks join pg_stat_activity using (pid) where not granted and datname = current_database()"
+
+
+async def one_after_the_other(database_url: str, *writes: Coroutine[Any, Any, httpx.Response]) -> list[httpx.Response]:
+    """Writes about person 1 that all began before any of them was done, in this order: somebody else is writing there."""
+    other, watching, running = await asyncpg.connect(database_url), await asyncpg.connect(database_url), []
+    async with other.transaction(), asyncio.timeout(30):
+        await other.execute("select from users where id = 1 for update")
+        for n_waiting, write in enumerate(writes, 1):
+            running.append(asyncio.create_task(write))
+            while await watching.fetchval(WAITING) < n_waiting:  # noqa: ASYNC110 - PostgreSQL is waited for
+                await asyncio.sleep(0.01)
+    await watching.close()
+    await other.close()
+    return await asyncio.gather(*running)
+
+
+async def test_a_change_is_held_to_the_whole_that_it_makes_with_one_just_before(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    assert (await client.patch(f"{URL}/1", json={"seeks_min_age": 30, "seeks_max_age": 50})).status_code == 200
+    changes = ({"seeks_min_age": 45}, {"seeks_max_age": 35})
+    done, refused = await one_after_the_other(database_url, *(client.patch(f"{URL}/1", json=change) for change in changes))
+    assert (done.status_code, fields(refused)) == (200, ["seeks_min_age"])
+    after = (await client.get(f"{URL}/1")).json()
+    assert (after["seeks_min_age"], after["seeks_max_age"]) == (45, 50)
+
+
+async def test_a_day_of_joining_that_was_just_told_is_kept(client: httpx.AsyncClient, database_url: str) -> None:
+    told = {"name": "One", "created_at": "2020-01-01T00:00:00Z"}
+    bodies = (told, {"name": "Two"})
+    answers = await one_after_the_other(database_url, *(client.put(f"{URL}/1", json=body) for body in bodies))
+    assert [(answer.status_code, answer.json()["created_at"]) for answer in answers] == [(200, told["created_at"])] * 2
+    after = (await client.get(f"{URL}/1")).json()
+    assert (after["name"], after["created_at"]) == ("Two", told["created_at"])
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+async def test_somebody_new_has_nothing_of_whom_was_erased_just_before(
+    client: httpx.AsyncClient, database_url: str, in_batch: bool
+) -> None:
+    before = (await client.get(f"{URL}/1")).json()
+    new = client.put(f"{URL}/1", json={"name": "Somebody new"})
+    if in_batch:
+        new.close()
+        new = client.post(f"{URL}/batch", json={"users": [{"id": 1, "name": "Somebody new"}]})
+    answers = await one_after_the_other(database_url, client.delete(f"{URL}/1"), new)
+    assert [answer.status_code for answer in answers] == [204, 201]
+    assert (await client.get(f"{URL}/1")).json()["created_at"] > before["created_at"]

@@ -40,7 +40,7 @@ def users(database: Database) -> Users:
 
 
 async def test_a_profile_comes_back_as_it_was_stored(users: Users) -> None:
-    assert await users.put(WHOLE) is True
+    assert await users.put(WHOLE) == (True, WHOLE.created_at)
 
     assert await users.get(7) == WHOLE
 
@@ -49,7 +49,7 @@ async def test_putting_again_replaces_every_field(users: Users) -> None:
     await users.put(WHOLE)
     plain = person(7)
 
-    assert await users.put(plain) is False
+    assert await users.put(plain) == (False, plain.created_at)
     assert await users.get(7) == plain
 
 
@@ -162,8 +162,8 @@ async def test_erasure_leaves_nothing_and_spares_the_others(database: Database, 
 
 async def test_an_erased_id_used_again_is_somebody_new(users: Users) -> None:
     for incarnation in (1, 2, 3):
-        assert await users.put(person(1)) is True
-        assert await users.put(person(1, name="renamed")) is False
+        assert (await users.put(person(1)))[0] is True
+        assert (await users.put(person(1, name="renamed")))[0] is False
         one = await users.get(1)
         assert one is not None
         assert one.incarnation == incarnation
