@@ -1,28 +1,29 @@
 """People as they travel: the bodies that write them and the reply that shows them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.bounds import (
+    CLOCK_SKEW,
+    EARLIEST,
+    TO_COME,
+    Age,
+    Bio,
+    Interests,
+    Latitude,
+    Longitude,
+    Name,
+    SeeksGenders,
+    SeeksKm,
+    Word,
+)
 from service.domain import PersonId, Profile, Status
 from service.errors import Problem
 
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Age = Annotated[int, Meta(ge=18, le=120, description="Years")]
-Word = Annotated[str, Meta(min_length=1, max_length=200)]
-Latitude = Annotated[float, Meta(ge=-90, le=90, description="Degrees; given with the longitude or not at all")]
-Longitude = Annotated[float, Meta(ge=-180, le=180, description="Degrees; given with the latitude or not at all")]
-Bio = Annotated[str, Meta(max_length=5000)]
-Interests = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(max_length=50)]
-SeeksGenders = Annotated[tuple[Word, ...], Meta(max_length=50, description="Empty: anyone")]
-SeeksKm = Annotated[float, Meta(gt=0, description="Kilometres, great circle; null: any distance")]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with its offset")]
-
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-CLOCK_SKEW = timedelta(minutes=5)
-"""How far ahead of ours a caller's clock may be."""
 
 
 class PersonBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,5 +149,5 @@ def time_problems(instant: datetime | None, field: str, now: datetime) -> list[P
     if instant < EARLIEST:
         return [Problem(field, "must not be before 1970")]
     if instant > now + CLOCK_SKEW:
-        return [Problem(field, "must not lie more than 5 minutes in the future")]
+        return [Problem(field, TO_COME)]
     return []

@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from service.controllers.people_shapes import Age, Instant, Word
+from service.bounds import Age, EventId, Word
+from service.controllers.people_shapes import Instant
 from service.domain import Filters, Kind, Match, PersonId, RecommendationRequest
 from service.errors import BadInput
 
@@ -111,7 +112,7 @@ class InteractionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     target_id: PersonId
     kind: Kind
     occurred_at: Instant | None = None
-    event_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    event_id: EventId | None = None
     slate_id: UUID | None = None
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.bounds import EVENT_ID_LENGTH
 from service.domain import Interaction, Kind
 from service.errors import BadInput, Problem
 from service.repositories import tables
@@ -18,9 +19,6 @@ from service.repositories.columns import InteractionTable, copy_interactions
 from service.repositories.locks import lock_pairs
 from service.repositories.opinions import BLOCK, FAMILY, OPINION, Ledger, Pair, Place, Standing, pair
 from service.repositories.storable import is_storable
-
-EVENT_ID_LENGTH = 200
-"""Letters of an event_id: its key is in an index, whose entries PostgreSQL bounds at 2,704 bytes."""
 
 # `clock_timestamp()`, since `now()` is the time before the wait for the locks.
 _EXISTING = text("select array(select id from users where id = any(cast(:ids as bigint[]))), clock_timestamp()")

@@ -1,13 +1,14 @@
 """The rules of a record as a whole, and the good ones as the database takes them."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import msgspec
 import polars as pl
 
+from service.bounds import CLOCK_SKEW, TO_COME
 from service.domain import Kind, Status
 from service.repositories.bulk_sql import INTERACTION_COLUMNS, PERSON_COLUMNS
-from service.repositories.interactions import EVENT_ID_LENGTH
 from service.repositories.opinions import FAMILY, MESSAGE
 from service.transfer.chunks import Chunk, Position, Reject
 from service.transfer.cleaning import INSTANT, clean
@@ -88,6 +89,7 @@ def check(chunk: Chunk, kind: FileKind) -> Batch:
 def _cleaned(chunk: Chunk, layout: Layout, verdicts: _Verdicts) -> pl.DataFrame:
     """Every column of the layout in its type, nulls where the file has none; what breaks a column's own rule is refused."""
     columns = {}
+    latest = datetime.now(UTC) + CLOCK_SKEW
     for column in layout.columns:
         if column.name not in chunk.frame.columns:
             columns[column.name] = pl.Series([None], dtype=_DTYPES[column.holds]).new_from_index(0, chunk.frame.height)
@@ -97,6 +99,11 @@ def _cleaned(chunk: Chunk, layout: Layout, verdicts: _Verdicts) -> pl.DataFrame:
         verdicts.refuse(cleaned.bad, f"{column.name} {rule}")
         if column.required:
             verdicts.refuse(cleaned.values.is_null(), f"{column.name} is missing")
+        if column.holds == "text":
+            too_long = cleaned.values.str.len_chars() > column.longest
+            verdicts.refuse(too_long, f"{column.name} is longer than {column.longest} characters")
+        if column.holds == "instant":
+            verdicts.refuse(cleaned.values > latest, f"{column.name} {TO_COME}")
         columns[column.name] = cleaned.values
     return pl.DataFrame(columns)
 
@@ -128,8 +135,6 @@ def _interactions(frame: pl.DataFrame, verdicts: _Verdicts) -> pl.DataFrame:
     kind = frame["kind"].str.strip_chars().str.to_lowercase()
     verdicts.refuse(~kind.is_in(KINDS), f"kind must be one of {', '.join(KINDS)}")
     verdicts.refuse(frame["actor_id"] == frame["target_id"], "an interaction with oneself")
-    too_long = frame["event_id"].str.len_chars() > EVENT_ID_LENGTH
-    verdicts.refuse(too_long, f"event_id is longer than {EVENT_ID_LENGTH} characters")
     rows = frame.with_columns(kind).with_row_index("n").filter(verdicts.good)
     rows = rows.with_columns(family=pl.col("kind").replace_strict(_FAMILY_CODES, return_dtype=pl.Int16))
     return _in_waves(_without_repeats(rows.with_columns(event_key=_event_key()))).select(INTERACTION_COLUMNS)

@@ -6,15 +6,16 @@ from functools import lru_cache
 import msgspec
 import polars as pl
 
+from service.bounds import EARLIEST
 from service.errors import ImportRefused
 from service.transfer.layouts import Column
 
 _TEXTS = msgspec.json.Decoder(list[str])
 
 INSTANT = pl.Datetime("us", "UTC")
-EARLIEST_US = -62_135_596_800_000_000
+EARLIEST_US = int(EARLIEST.timestamp()) * 1_000_000
 LATEST_US = 253_402_300_799_999_999
-"""0001-01-01 to the last microsecond of 9999, in microseconds since 1970: what Python's datetime can hold."""
+"""The last microsecond of 9999, in microseconds since 1970: what Python's datetime can hold."""
 
 _ZONED = ("%+", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
 _UNZONED = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
@@ -88,7 +89,8 @@ def _list(series: pl.Series, column: Column) -> Cleaned:
     if series.dtype not in (pl.String, pl.Object) and not (series.dtype == pl.List(pl.String)):
         raise _unfit(series, column)
     raw = series.to_list()
-    literals = [array_literal(value) if type(value) is str else _literal(value) for value in raw]
+    most, longest = column.most, column.longest
+    literals = [array_literal(value, most, longest) if type(value) is str else _literal(value, most, longest) for value in raw]
     values = pl.Series(literals, dtype=pl.String)
     if not any(literal is None for literal in literals):
         return Cleaned(values, _none_bad(values))
@@ -97,27 +99,29 @@ def _list(series: pl.Series, column: Column) -> Cleaned:
 
 
 @lru_cache(maxsize=65_536)
-def array_literal(text: str) -> str | None:
-    """PostgreSQL's literal for a JSON array of texts or texts separated by `;`; None for none and for a broken array."""
+def array_literal(text: str, most: int, longest: int) -> str | None:
+    """PostgreSQL's literal for a JSON array of texts or texts separated by `;`; None for none, for a broken array, and for more
+    than `most` texts or one of more than `longest` characters. Empty texts among them are none."""
     if not text.startswith("["):
-        return _literal([part.strip() for part in text.split(";") if part.strip()]) if text else None
+        return _literal([part.strip() for part in text.split(";")], most, longest) if text else None
     try:
-        return _literal(_TEXTS.decode(text))
+        return _literal(_TEXTS.decode(text), most, longest)
     except (msgspec.MsgspecError, RecursionError):
         return None
 
 
-def _literal(values: Sequence[str | None] | None) -> str | None:
+def _literal(values: Sequence[str | None] | None, most: int, longest: int) -> str | None:
     """None too for a NUL or a null among the texts, which PostgreSQL cannot or the profile may not hold."""
     if values is None:
         return None
-    if not values:
-        return "{}"
-    if None in values:
+    texts = [value for value in values if value]
+    if not texts:
+        return None if None in values else "{}"
+    if None in values or len(texts) > most or max(map(len, texts)) > longest:
         return None
-    joined = '","'.join(values)  # type: ignore[arg-type]
-    if "\\" in joined or joined.count('"') != 2 * (len(values) - 1):
-        joined = '","'.join(value.replace("\\", "\\\\").replace('"', '\\"') for value in values if value is not None)
+    joined = '","'.join(texts)
+    if "\\" in joined or joined.count('"') != 2 * (len(texts) - 1):
+        joined = '","'.join(text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return None if "\0" in joined else f'{{"{joined}"}}'
 
 

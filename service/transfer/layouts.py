@@ -1,26 +1,34 @@
 """The two file formats that import reads and export writes: their columns and what each may hold."""
 
-from typing import Literal
+import sys
+from typing import Any, Literal
 
 import msgspec
+from msgspec.inspect import FloatType, IntType, Metadata, StrType, Type, VarTupleType, type_info
+
+from service.bounds import Age, Bio, EventId, Interests, Latitude, Longitude, Name, SeeksGenders, SeeksKm, Word
+from service.domain import PersonId
 
 FileKind = Literal["people", "interactions"]
 Holds = Literal["whole", "number", "text", "list", "instant"]
 
-AGE_RULE = "must be a whole number from 18 to 120"
-ID_RULE = "must be a whole number from 1 to 9223372036854775807"
-INSTANT_RULE = "must be an ISO 8601 time or epoch seconds, within the years 1 to 9999"
-LIST_RULE = "must be a JSON array of texts, or texts separated by ;"
+INSTANT_RULE = "must be an ISO 8601 time or epoch seconds, within the years 1970 to 9999"
+
+UNBOUNDED = 2**32 - 1
+"""The most characters that polars counts."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """One column; `rule` completes the sentence `<name> <rule>` for a value that breaks it. Bounds are inclusive."""
+    """One column; `rule` completes the sentence `<name> <rule>` for a value that breaks it. Bounds are inclusive: `low` and
+    `high` of numbers, `longest` of a text, or of each of a list, in characters, `most` of how many are in a list."""
 
     name: str
     holds: Holds
     rule: str = "must be text"
     low: float = float("-inf")
     high: float = float("inf")
+    longest: int = UNBOUNDED
+    most: int = UNBOUNDED
     required: bool = False
 
 
@@ -39,12 +47,42 @@ class Layout(msgspec.Struct, frozen=True):
         return tuple(column.name for column in self.columns if column.required)
 
 
-def _id(name: str) -> Column:
-    return Column(name=name, holds="whole", rule=ID_RULE, low=1, high=2**63 - 1, required=True)
+def _info(of: Any) -> Type:
+    """The type with its bounds, without what is only said of it."""
+    info = type_info(of)
+    return info.type if isinstance(info, Metadata) else info
 
 
-def _age(name: str) -> Column:
-    return Column(name=name, holds="whole", rule=AGE_RULE, low=18, high=120)
+def _whole(name: str, of: Any, required: bool = False) -> Column:
+    match _info(of):
+        case IntType(ge=int(low), le=int(high)):
+            rule = f"must be a whole number from {low} to {high}"
+            return Column(name=name, holds="whole", rule=rule, low=low, high=high, required=required)
+    raise TypeError(name)
+
+
+def _number(name: str, of: Any) -> Column:
+    match _info(of):
+        case FloatType(ge=low, le=high) if low is not None and high is not None:
+            return Column(name=name, holds="number", rule=f"must be a number from {low:g} to {high:g}", low=low, high=high)
+        case FloatType(gt=0):
+            return Column(name=name, holds="number", rule="must be a number above 0", low=5e-324, high=sys.float_info.max)
+    raise TypeError(name)
+
+
+def _text(name: str, of: Any, required: bool = False) -> Column:
+    match _info(of):
+        case StrType(max_length=int(longest)):
+            return Column(name=name, holds="text", longest=longest, required=required)
+    raise TypeError(name)
+
+
+def _list(name: str, of: Any) -> Column:
+    match _info(of):
+        case VarTupleType(item_type=StrType(max_length=int(longest)), max_length=int(most)):
+            rule = f"must be a JSON array of texts, or texts separated by ;, at most {most} of at most {longest} characters"
+            return Column(name=name, holds="list", rule=rule, longest=longest, most=most)
+    raise TypeError(name)
 
 
 def _instant(name: str, required: bool = False) -> Column:
@@ -54,21 +92,21 @@ def _instant(name: str, required: bool = False) -> Column:
 PEOPLE = Layout(
     "people",
     (
-        _id("id"),
-        Column(name="name", holds="text", required=True),
-        _age("age"),
-        Column(name="gender", holds="text"),
-        Column(name="location", holds="text"),
-        Column(name="latitude", holds="number", rule="must be a number from -90 to 90", low=-90, high=90),
-        Column(name="longitude", holds="number", rule="must be a number from -180 to 180", low=-180, high=180),
-        Column(name="bio", holds="text"),
-        Column(name="interests", holds="list", rule=LIST_RULE),
+        _whole("id", PersonId, required=True),
+        _text("name", Name, required=True),
+        _whole("age", Age),
+        _text("gender", Word),
+        _text("location", Word),
+        _number("latitude", Latitude),
+        _number("longitude", Longitude),
+        _text("bio", Bio),
+        _list("interests", Interests),
         _instant("created_at"),
         _instant("last_active_at"),
-        Column(name="seeks_genders", holds="list", rule=LIST_RULE),
-        _age("seeks_min_age"),
-        _age("seeks_max_age"),
-        Column(name="seeks_max_km", holds="number", rule="must be a number above 0", low=5e-324),
+        _list("seeks_genders", SeeksGenders),
+        _whole("seeks_min_age", Age),
+        _whole("seeks_max_age", Age),
+        _number("seeks_max_km", SeeksKm),
         Column(name="status", holds="text"),
     ),
 )
@@ -76,11 +114,11 @@ PEOPLE = Layout(
 INTERACTIONS = Layout(
     "interactions",
     (
-        _id("actor_id"),
-        _id("target_id"),
+        _whole("actor_id", PersonId, required=True),
+        _whole("target_id", PersonId, required=True),
         Column(name="kind", holds="text", required=True),
         _instant("occurred_at", required=True),
-        Column(name="event_id", holds="text"),
+        _text("event_id", EventId),
     ),
 )
 

@@ -27,7 +27,7 @@ NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 WORD = TEXT.filter(bool)
 AGES = st.none() | st.integers(18, 120)
-MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(lambda at: at.replace(tzinfo=UTC))
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2026, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
 
 
 def whole(profile: dict[str, Any]) -> Profile:
@@ -46,7 +46,7 @@ PROFILES = st.fixed_dictionaries(
         "location": st.none() | WORD,
         "place": st.none() | st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
         "bio": TEXT,
-        "interests": st.lists(TEXT, max_size=4).map(tuple),
+        "interests": st.lists(WORD, max_size=4).map(tuple),
         "seeks_genders": st.lists(WORD, max_size=3).map(tuple),
         "ages": st.tuples(AGES, AGES),
         "seeks_max_km": st.none() | st.floats(0.001, 1e9),

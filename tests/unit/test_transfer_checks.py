@@ -6,16 +6,20 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.controllers.people_shapes import PersonBody
 from service.repositories.bulk_sql import INTERACTION_COLUMNS, PERSON_COLUMNS
 from service.transfer.checks import Batch, check
 from service.transfer.chunks import Chunk, Position
 from service.transfer.cleaning import array_literal
 from service.transfer.layouts import FileKind
+
+INTERESTS_RULE = "must be a JSON array of texts, or texts separated by ;, at most 50 of at most 100 characters"
 
 
 def checked(kind: FileKind, /, **columns: list[Any]) -> Batch:
@@ -68,18 +72,29 @@ def test_the_largest_id_is_kept_exactly() -> None:
         ({"name": ""}, "name is missing"),
         ({"name": "A\0B"}, "name holds a NUL character"),
         ({"bio": "\0"}, "bio holds a NUL character"),
-        ({"interests": '["a\\u0000"]'}, "interests must be a JSON array of texts, or texts separated by ;"),
-        ({"interests": '["a"'}, "interests must be a JSON array of texts, or texts separated by ;"),
-        ({"interests": "[1, 2]"}, "interests must be a JSON array of texts, or texts separated by ;"),
+        ({"interests": '["a\\u0000"]'}, f"interests {INTERESTS_RULE}"),
+        ({"interests": '["a"'}, f"interests {INTERESTS_RULE}"),
+        ({"interests": "[1, 2]"}, f"interests {INTERESTS_RULE}"),
         ({"latitude": "91", "longitude": "0"}, "latitude must be a number from -90 to 90"),
         ({"latitude": "0", "longitude": "inf"}, "longitude must be a number from -180 to 180"),
         ({"latitude": "1"}, "latitude and longitude belong together: one of them is missing"),
         ({"seeks_min_age": "40", "seeks_max_age": "30"}, "seeks_min_age is greater than seeks_max_age"),
         ({"seeks_max_km": "0"}, "seeks_max_km must be a number above 0"),
         ({"status": "gone"}, "status must be one of active, paused, banned"),
-        ({"created_at": "yesterday"}, "created_at must be an ISO 8601 time or epoch seconds, within the years 1 to 9999"),
-        ({"created_at": "2024-02-30"}, "created_at must be an ISO 8601 time or epoch seconds, within the years 1 to 9999"),
-        ({"created_at": "1700000000000"}, "created_at must be an ISO 8601 time or epoch seconds, within the years 1 to 9999"),
+        ({"created_at": "yesterday"}, "created_at must be an ISO 8601 time or epoch seconds, within the years 1970 to 9999"),
+        ({"created_at": "2024-02-30"}, "created_at must be an ISO 8601 time or epoch seconds, within the years 1970 to 9999"),
+        (
+            {"created_at": "1969-12-31T23:59:59Z"},
+            "created_at must be an ISO 8601 time or epoch seconds, within the years 1970 to 9999",
+        ),
+        ({"created_at": "2500-01-01"}, "created_at must not lie more than 5 minutes in the future"),
+        ({"last_active_at": "2500-01-01"}, "last_active_at must not lie more than 5 minutes in the future"),
+        ({"name": "x" * 201}, "name is longer than 200 characters"),
+        ({"interests": ";".join(map(str, range(51)))}, f"interests {INTERESTS_RULE}"),
+        ({"interests": json.dumps(["x" * 101])}, f"interests {INTERESTS_RULE}"),
+        ({"seeks_genders": "x" * 201}, f"seeks_genders {INTERESTS_RULE.replace('100', '200')}"),
+        ({"seeks_max_km": "inf"}, "seeks_max_km must be a number above 0"),
+        ({"created_at": "1700000000000"}, "created_at must be an ISO 8601 time or epoch seconds, within the years 1970 to 9999"),
     ],
 )
 def test_each_rule_of_a_person_names_itself(columns: dict[str, str], reason: str) -> None:
@@ -102,9 +117,48 @@ def test_each_rule_of_an_interaction_names_itself(columns: tuple[int, int, str, 
     assert len(rows(batch)) == 1
 
 
+def test_a_time_still_to_come_is_refused_beyond_what_clocks_differ_by() -> None:
+    now_s = int(datetime.now(UTC).timestamp())
+    batch = acts((1, 2, "like", now_s + 240), (1, 3, "block", now_s + 360))
+    assert [(reject.line, reject.reason) for reject in batch.rejects] == [
+        (3, "occurred_at must not lie more than 5 minutes in the future")
+    ]
+
+
 def test_an_event_id_that_no_index_can_hold_is_refused() -> None:
     batch = checked("interactions", actor_id=[1], target_id=[2], kind=["view"], occurred_at=[5], event_id=["x" * 201])
     assert reasons(batch) == ["event_id is longer than 200 characters"]
+
+
+def taken_over_http(field: str, value: Any) -> bool:
+    try:
+        msgspec.convert({"name": "Ann", field: value}, PersonBody, strict=False)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "beyond"),
+    [
+        ("name", "é" * 200, "é" * 201),
+        ("gender", "é" * 200, "é" * 201),
+        ("location", "é" * 200, "é" * 201),
+        ("bio", "é" * 5000, "é" * 5001),
+        ("interests", ["é" * 100] * 50, ["é" * 101]),
+        ("interests", ["a"] * 50, ["a"] * 51),
+        ("seeks_genders", ["é" * 200] * 50, ["é" * 201]),
+        ("seeks_genders", ["a"] * 50, ["a"] * 51),
+        ("age", 120, 121),
+        ("seeks_min_age", 18, 17),
+        ("seeks_max_age", 120, 121),
+        ("seeks_max_km", 1e300, 0.0),
+    ],
+)
+def test_a_file_may_hold_what_the_interface_takes_and_no_more(field: str, fits: Any, beyond: Any) -> None:
+    assert (reasons(person(**{field: fits})), taken_over_http(field, fits)) == ([], True)
+    [reason] = reasons(person(**{field: beyond}))
+    assert (reason.split()[0], taken_over_http(field, beyond)) == (field, False)
 
 
 def test_of_a_record_that_breaks_two_rules_one_is_named() -> None:
@@ -143,14 +197,14 @@ def test_mixed_forms_of_time_in_one_column_are_all_read() -> None:
     assert [row["created_at"][:13] for row in rows(batch)] == ["2024-01-15T10", "2024-01-15T00", "2024-01-15T10"]
 
 
-@pytest.mark.parametrize("value", ["hiking; music;", '["hiking", "music"]', ["hiking", "music"]])
+@pytest.mark.parametrize("value", ["hiking; music;", '["hiking", "music"]', ["hiking", "music"], '["", "hiking", "music"]'])
 def test_a_list_is_read_however_it_is_written(value: Any) -> None:
     assert rows(person(interests=value))[0]["interests"].replace('", "', '","') == '{"hiking","music"}'
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)))
 def test_an_array_literal_escapes_what_postgresql_would_take_for_syntax(values: list[str]) -> None:
-    literal = array_literal(json.dumps(values))
+    literal = array_literal(json.dumps(values), 1000, 1000)
     assert literal is not None
     # Quoted elements with backslashes before quotes and backslashes: what JSON reads too, once brackets are braces.
     assert json.loads(f"[{literal[1:-1]}]", strict=False) == values
