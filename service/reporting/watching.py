@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from service.domain_experiments import Experiment, Window
-from service.errors import AmityError, ExperimentConflict
+from service.errors import AmityError, DatabaseUnavailable, ExperimentConflict
 from service.experiments.guardrails import Kept, examine, to_stop, watched_arms
 from service.experiments.management import Changes, Management, now_utc
 from service.metrics import GUARDRAIL_ROUNDS, GUARDRAIL_STOPS
@@ -45,10 +45,18 @@ class GuardrailWatcher:
                 _log.warning("guardrails cannot be watched", reason=exc.message)
 
     async def round(self) -> None:
-        """Look at each running experiment whose guardrails may end an arm."""
+        """Look at each running experiment whose guardrails may end an arm. Raises DatabaseUnavailable, when it has looked at
+        all, for those whose figures could not be had."""
+        unwatched = []
         for experiment in await self.experiments.running():
             if experiment.guardrails.stop and experiment.started_at is not None:
-                await self._watch(experiment, experiment.started_at)
+                try:
+                    await self._watch(experiment, experiment.started_at)
+                except AmityError as exc:
+                    unwatched.append(experiment.name)
+                    _log.warning("experiment not watched", experiment=experiment.name, reason=exc.message)
+        if unwatched:
+            raise DatabaseUnavailable(f"Not watched: {', '.join(unwatched)}")
 
     async def _watch(self, experiment: Experiment, started_at: datetime) -> None:
         rails = experiment.guardrails

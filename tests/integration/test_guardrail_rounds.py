@@ -1,6 +1,5 @@
-"""Rounds of the fleet, and what one of them does to an arm that surely breaks its guardrail."""
+"""What a round does to an arm that surely breaks its guardrail."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +11,11 @@ from service.errors import DatabaseUnavailable, ExperimentConflict
 from service.experiments.management import Changes, Management
 from service.metrics import GUARDRAIL_STOPS
 from service.reporting.watching import FACT, GuardrailWatcher
-from service.repositories.arm_figures import ArmFigures
+from service.repositories.arm_figures import ArmFigures, Wanted
 from service.repositories.database import Database
 from service.repositories.experiments import Experiments
 from service.repositories.interactions import Interactions
+from service.repositories.outcomes import Asked
 from service.repositories.rounds import Rounds
 from service.repositories.users import Users
 from service.threads import ThreadDoor
@@ -29,46 +29,6 @@ N = 40
 @pytest.fixture
 def rounds(database: Database) -> Rounds:
     return Rounds(database.sessions, FACT)
-
-
-class Work:
-    """Counts how often it was done."""
-
-    def __init__(self) -> None:
-        self.n_done = 0
-
-    async def __call__(self) -> None:
-        self.n_done += 1
-
-
-async def test_of_many_replicas_one_makes_the_round(database: Database) -> None:
-    work = Work()
-    done = await asyncio.gather(*(Rounds(database.sessions, FACT).run(3600, work) for _ in range(5)))
-    assert (sorted(done), work.n_done) == ([False] * 4 + [True], 1)
-
-
-async def test_the_next_round_is_made_when_it_is_due(rounds: Rounds) -> None:
-    work = Work()
-    assert [await rounds.run(0.01, work), await rounds.run(3600, work)] == [True, False]
-    await asyncio.sleep(0.3)
-    assert await rounds.run(3600, work)
-
-
-async def test_a_long_round_is_followed_by_a_long_pause(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.repositories.rounds.SHARE", 1e-6)
-    assert await rounds.run(0.001, Work())
-    await asyncio.sleep(0.05)
-    assert not await rounds.run(0.001, Work())
-
-
-async def test_a_round_that_fails_does_not_end_all_rounds(rounds: Rounds) -> None:
-    async def fail() -> None:
-        raise DatabaseUnavailable
-
-    with pytest.raises(DatabaseUnavailable):
-        await rounds.run(0.01, fail)
-    await asyncio.sleep(0.05)
-    assert await rounds.run(0.01, Work())
 
 
 @pytest.fixture
@@ -147,6 +107,26 @@ async def test_of_two_rankers_in_one_slate_the_new_one_is_ended(database: Databa
     await running(watcher, design="interleaving")
     await served(database, failing=("interleaved",), arms=("interleaved",))
     assert await stopped(watcher) == ["treatment"]
+
+
+async def test_experiments_are_watched_past_one_whose_figures_cannot_be_had_and_the_round_has_failed(
+    database: Database, watcher: GuardrailWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await running(watcher, name="another", layer="another")
+    await running(watcher)
+    await served(database, failing=("treatment",))
+    figures = ArmFigures.served
+
+    async def of_one(self: ArmFigures, asked: Asked, wanted: Wanted) -> Any:
+        if asked.experiment == "another":
+            raise DatabaseUnavailable("too slow")
+        return await figures(self, asked, wanted)
+
+    monkeypatch.setattr(ArmFigures, "served", of_one)
+    with capture_logs() as lines, pytest.raises(DatabaseUnavailable, match="another"):
+        await watcher.round()
+    assert [arm.name for arm in (await watcher.experiments.get("trial")).arms if arm.stopped] == ["treatment"]
+    assert [line["reason"] for line in lines if line.get("experiment") == "another"] == ["too slow"]
 
 
 async def test_an_experiment_that_ends_meanwhile_is_left_alone(
