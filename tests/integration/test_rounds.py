@@ -78,7 +78,7 @@ async def test_a_round_longer_than_its_interval_and_its_lease_is_made_by_one(rou
 async def test_a_long_round_is_followed_by_a_long_pause(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.repositories.rounds.SHARE", 1e-6)
     assert await rounds.run(0.001, Work())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(1.2 * LEASE_S)
     assert not await rounds.run(0.001, Work())
 
 
