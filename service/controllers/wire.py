@@ -13,6 +13,8 @@ MAX_HEAD_BYTES = 131_072
 """Request line and headers, in bytes. Ours need a few hundred; 500 exclude_ids of 19 digits take 16 kB."""
 HEAD_S = 10.0
 """From the first byte of a head to its last. Most come in one piece, and what is lost on the way is sent again within seconds."""
+TAKE_S = 30.0
+"""For a caller to take what has been written, once that is more than 64 KiB beyond what the kernel holds."""
 
 _LOG = structlog.get_logger("amity.http")
 
@@ -26,8 +28,8 @@ class Early(Protocol):
 class OurHttp(HttpToolsProtocol):
     """httptools gathers the request line and the headers for as long as a caller sends them: 150 MB of header took 177 MB of
     memory, and a caller who never ended them kept the connection for ever. Here too much of them is a 400, too long over them a
-    408, and both the end of the connection. One on which nothing has been asked yet is idle like one that was answered: balancers
-    and browsers open them ahead of need.
+    408, and both the end of the connection. So is taking no answers, for which uvicorn waits for ever too. A connection on which
+    nothing has been asked yet is idle like one that was answered: balancers and browsers open them ahead of need.
 
     And what `early` takes is answered past the application, written as uvicorn writes it.
     """
@@ -55,7 +57,7 @@ class OurHttp(HttpToolsProtocol):
         not uvicorn's `limit_concurrency`, which counts the idle too, and then answers 503 to everybody on whatever connection.
         """
         every = cast("set[OurHttp]", self.connections)
-        waiting = [one for one in every if not one._is_at_work() or one.cycle.more_body]
+        waiting = [one for one in every if one._waits() or one.cycle.more_body]
         ended = nsmallest(1 + len(every) // 16, waiting, key=lambda one: one._due_s)
         for one in ended:
             every.discard(one)  # at once: several may come before this one is told that it is lost
@@ -119,10 +121,18 @@ class OurHttp(HttpToolsProtocol):
             self._set_alarm(self.timeout_keep_alive)
 
     def _expect_head(self) -> None:
-        """All of it, from now: sooner than the alarm of an idle connection would ring."""
-        self._due_s = self.loop.time() + HEAD_S
+        """All of it, from now."""
+        self._wait_no_longer_than(HEAD_S)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_no_longer_than(TAKE_S)
+
+    def _wait_no_longer_than(self, seconds: float) -> None:
+        """From now: sooner than the alarm of an idle connection would ring."""
+        self._due_s = self.loop.time() + seconds
         self._cancel_alarm()
-        self._set_alarm(HEAD_S)
+        self._set_alarm(seconds)
 
     def _unset_keepalive_if_required(self) -> None:
         """Called whenever anything comes. Empty lines, and the rest of a body that nobody read, are no request: the connection is
@@ -138,18 +148,19 @@ class OurHttp(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
-        if self._is_at_work():
+        if not self._waits():
             return  # the end of the response sets the alarm
         left_s = self._due_s - self.loop.time()
         if left_s > 0:
             self._set_alarm(left_s)
-        elif self._in_head:
+        elif self._in_head and not self.flow.write_paused and not self.transport.is_closing():
             self._refuse_late_head()
         else:
-            super().timeout_keep_alive_handler()
+            self.transport.abort()  # `close` would wait for a caller who takes nothing
 
-    def _is_at_work(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _waits(self) -> bool:
+        """For its caller: to ask, or to take what was answered."""
+        return self.cycle is None or self.cycle.response_complete or self.flow.write_paused
 
     def _refuse_late_head(self) -> None:
         """As `send_400_response` does."""

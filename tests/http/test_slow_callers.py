@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from tests.http.test_real_server import POST, Served
 GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 _BODY = b'{"interactions": [{"actor_id": 1, "target_id": 2, "kind": "like"}]}'
 LIKE = POST + b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
+SCHEMA = b"GET /schema HTTP/1.1\r\nHost: localhost\r\n"
 SHORT_S, LONG_S = 0.3, 30.0
 
 
@@ -128,6 +130,26 @@ async def test_a_request_at_work_longer_than_all_these_is_answered(served: Serve
             writer.write(LIKE + GET)  # with a part of the next
             await asyncio.sleep(4 * SHORT_S)
         assert (await reader.read()).startswith(b"HTTP/1.1 201")
+
+
+@pytest.mark.parametrize(
+    ("keep_alive_s", "asked"),
+    [(1, [SCHEMA + b"\r\n"]), (1, [SCHEMA + b"Connection: close\r\n\r\n"]), (600, [SCHEMA + b"\r\n"] * 100)],
+    ids=["answered", "closing", "at work"],
+)
+async def test_who_takes_no_answers_keeps_no_connection_open(
+    served: Served, keep_alive_s: int, asked: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "TAKE_S", SHORT_S)
+    served.server.config.timeout_keep_alive = keep_alive_s
+    state = served.server.server_state
+    with socket.socket(fileno=os.dup(served.server.servers[0].sockets[0].fileno())) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # else the kernel takes the answers
+    with socket.create_connection(("127.0.0.1", served.port)) as caller:
+        caller.sendall(b"".join(asked))
+        async with asyncio.timeout(LONG_S):
+            while state.connections or not state.total_requests:  # noqa: ASYNC110 - the server is waited for
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture
