@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 
 from service.bootstrap import THREAD_VARIABLES
 from service.embedded.lease import Lease, Options, join
@@ -27,6 +28,10 @@ from tests.world import world, world_template
 __all__ = ["world", "world_template"]
 
 TEMPLATE = "amity_template"
+
+# Hypothesis fails an example of more than 200 ms unless told otherwise, which on a busy machine any may take.
+settings.register_profile("amity", deadline=None)
+settings.load_profile("amity")
 
 
 def pytest_configure() -> None:
