@@ -108,11 +108,14 @@ class ViewerTokens:
         return None if None in values[: len(names)] else values
 
     async def _replace(self, names: Iterable[str]) -> bool:
-        """Also while our breaker is open: Redis may be back already for another replica, which would find the old tokens."""
+        """Those that are there: under one that is not, nothing is kept, and nobody fills Redis by writing about ids at random.
+
+        Also while our breaker is open: Redis may be back already for another replica, which would find the old tokens.
+        """
         complete = True
         left = iter(names)
         while chunk := list(itertools.islice(left, CHUNK)):
-            commands = [("SET", name, secrets.token_hex(8), "EX", self._life_s) for name in chunk]
+            commands = [("SET", name, secrets.token_hex(8), "XX", "EX", self._life_s) for name in chunk]
             replies = await self._fleet.run("replace tokens", commands, Deadline(self._fleet.timeout_s), insists=True)
             if replies is None:
                 complete = False

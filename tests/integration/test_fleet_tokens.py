@@ -145,11 +145,21 @@ async def test_dropped_pools_are_those_of_the_named_or_of_all(replicas: list[Vie
 
 
 async def test_a_batch_of_two_thousand_people_is_written_in_chunks(replicas: list[ViewerTokens], redis_url: str) -> None:
-    assert await replicas[0].changed(range(1, 2001))
     with redis.Redis.from_url(redis_url) as client:
+        client.mset({keys.version(viewer): "old" for viewer in range(1, 2001)})
+        client.config_resetstat()
+        assert await replicas[0].changed(range(1, 2001))
         assert client.dbsize() == 2000
         assert len(set(client.mget(client.keys("amity:*:version")))) == 2000
         assert client.info("commandstats")["cmdstat_set"]["calls"] == 2000
+
+
+async def test_nothing_is_written_about_those_of_whom_nothing_can_be_held(replicas: list[ViewerTokens], redis_url: str) -> None:
+    assert await replicas[0].changed(range(1, 1001))
+    assert await replicas[0].drop_pools(range(1, 1001))
+    assert await replicas[0].drop_pools(None)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
 
 
 @pytest.fixture
