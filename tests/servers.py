@@ -139,8 +139,11 @@ class PrivateServer:
         self._server.stop()
 
     def kill(self) -> None:
-        """SIGKILL; PostgreSQL's other processes notice within moments, and `start` waits for their end."""
-        os.kill(self.pid, signal.SIGKILL)
+        """SIGKILL to the server and its children: a backend that is busy when its server dies answers once more, then ends."""
+        self.pause()  # so that none is made while they are killed
+        for pid in [*_children(self.pid), self.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         while not self._server.died():
             time.sleep(0.005)
 

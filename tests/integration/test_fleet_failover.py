@@ -40,10 +40,10 @@ async def until(met: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def viewers(fleet: Fleet) -> list[Any]:
-    """What twenty viewers read, whose keys are spread over all nodes."""
+async def viewers(fleet: Fleet, count: int = 20) -> list[Any]:
+    """What viewers read, whose keys are spread over all nodes."""
     replica = ViewerTokens(fleet, 600)
-    return await asyncio.gather(*(replica.read(viewer, [keys.pool(viewer, "x")], Deadline(5)) for viewer in range(1, 21)))
+    return await asyncio.gather(*(replica.read(viewer, [keys.pool(viewer, "x")], Deadline(5)) for viewer in range(1, count + 1)))
 
 
 @asynccontextmanager
@@ -63,17 +63,17 @@ async def _is_live(news: News) -> bool:
 
 async def test_a_cluster_is_used_like_one_server(cluster: ValkeyCluster) -> None:
     async with opened(cluster.url) as one, opened(cluster.url) as other:
-        first = await viewers(one)
+        first = await viewers(one, 300)
         assert None not in first
-        assert await viewers(other) == first
+        assert await viewers(other, 300) == first
         assert await ViewerTokens(one, 600).changed(range(1, 2001))
         assert await ViewerTokens(one, 600).drop_pools(None)
-        second = await viewers(other)
+        second = await viewers(other, 300)
         assert all(
             old[0].version != new[0].version and old[0].everyone != new[0].everyone
             for old, new in zip(first, second, strict=True)
         )
-    assert all(int(node.ask("DBSIZE")) > 300 for node in cluster.nodes)
+    assert all(int(node.ask("DBSIZE")) > 100 for node in cluster.nodes)
 
 
 async def test_all_of_one_viewers_keys_are_on_one_node(cluster: ValkeyCluster) -> None:
